@@ -1,0 +1,3 @@
+from .units import ChannelUnit, DepthUnit, MutableUnit
+
+__all__ = ['ChannelUnit', 'DepthUnit', 'MutableUnit']

@@ -1,0 +1,59 @@
+"""Units of a search space: what can be kept or removed together, and how much of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+@dataclass(kw_only=True)
+class MutableUnit:
+    """A group of ``size`` elements ranked by one top-k.
+
+    Attributes:
+        name: unique in the space; the module that produces the elements, or the stage of the blocks.
+        size: number of elements.
+        min_keep: fewest elements kept.
+        round_to: the final count is a multiple of it where the size allows.
+        index, start: place of the unit and of its first element in the bank.
+    """
+
+    kind: ClassVar[str] = ''
+    name: str
+    size: int
+    min_keep: int = 1
+    round_to: int = 1
+    index: int = -1
+    start: int = -1
+
+    @property
+    def temperature(self) -> float:
+        """Lambda of eq. 3."""
+        return float(self.size)
+
+    def bounds(self) -> tuple[int, int]:
+        return self.min_keep, self.size
+
+
+@dataclass(kw_only=True)
+class ChannelUnit(MutableUnit):
+    """Channels tied by residual adds, depthwise and grouped convolutions; ``roots`` are their element ids."""
+
+    kind: ClassVar[str] = 'channel'
+    roots: list[np.ndarray] = field(default_factory=list, repr=False)
+
+
+@dataclass(kw_only=True)
+class DepthUnit(MutableUnit):
+    """Consecutive residual blocks of a stage, one element a block; ``folds`` names what carries each block's mask."""
+
+    kind: ClassVar[str] = 'depth'
+    min_keep: int = 0
+    blocks: list[str] = field(default_factory=list)
+    branches: list[Any] = field(default_factory=list, repr=False)
+
+    @property
+    def temperature(self) -> float:
+        return 4.0 * self.size

@@ -1,0 +1,178 @@
+"""Residual blocks that depth search may remove: a table from block class to the branch that takes the mask.
+
+An adapter looks at a block and names the last module of its residual branch (relative to the block), or returns None
+if the block has no plain shortcut. If that module is affine (a norm or a layer with weight and bias), the mask folds
+into its parameters; else it multiplies the module's output. Whether a block may go is then decided by the trace: its
+output has the same shape and the same elements as its input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ..mutables import DepthUnit
+from ..tracing import Trace
+
+Adapter = Callable[[Any], 'str | None']
+BLOCKS: dict[str, Adapter] = {}
+
+
+def register_block(*classes: str) -> Callable[[Adapter], Adapter]:
+    """Register an adapter for block classes, given as ``package.module.Class``."""
+
+    def register(adapter: Adapter) -> Adapter:
+        for name in classes:
+            BLOCKS[name] = adapter
+        return adapter
+
+    return register
+
+
+@register_block('torchvision.models.resnet.BasicBlock', 'torchvision.models.resnet.Bottleneck')
+def torchvision_resnet(block: Any) -> str | None:
+    if block.downsample is not None:
+        return None
+    return 'bn3' if hasattr(block, 'bn3') else 'bn2'
+
+
+@register_block('torchvision.models.mobilenetv2.InvertedResidual')
+def torchvision_mobilenet_v2(block: Any) -> str | None:
+    return f'conv.{len(block.conv) - 1}' if block.use_res_connect else None
+
+
+@register_block('torchvision.models.mobilenetv3.InvertedResidual')
+def torchvision_mobilenet_v3(block: Any) -> str | None:
+    return f'block.{len(block.block) - 1}.1' if block.use_res_connect else None
+
+
+@register_block('torchvision.models.efficientnet.MBConv', 'torchvision.models.efficientnet.FusedMBConv')
+def torchvision_efficientnet(block: Any) -> str | None:
+    return f'block.{len(block.block) - 1}.1' if block.use_res_connect else None
+
+
+@register_block('timm.models.resnet.BasicBlock', 'timm.models.resnet.Bottleneck', 'timm.models.res2net.Bottle2neck')
+def timm_resnet(block: Any) -> str | None:
+    if block.downsample is not None:
+        return None
+    if getattr(block, 'se', None) is not None:
+        return 'se'
+    return 'bn3' if hasattr(block, 'bn3') else 'bn2'
+
+
+@register_block(
+    'timm.models._efficientnet_blocks.InvertedResidual',
+    'timm.models._efficientnet_blocks.DepthwiseSeparableConv',
+    'timm.models._efficientnet_blocks.EdgeResidual',
+)
+def timm_efficientnet(block: Any) -> str | None:
+    if not block.has_skip:
+        return None
+    return 'bn3' if hasattr(block, 'bn3') else 'bn2'
+
+
+@register_block('timm.models.regnet.Bottleneck')
+def timm_regnet(block: Any) -> str | None:
+    return 'conv3.bn' if isinstance(block.downsample, (nn.Identity, type(None))) else None
+
+
+@register_block('mmpretrain.models.backbones.resnet.BasicBlock', 'mmpretrain.models.backbones.resnet.Bottleneck')
+@register_block('mmdet.models.backbones.resnet.BasicBlock', 'mmdet.models.backbones.resnet.Bottleneck')
+def mm_resnet(block: Any) -> str | None:
+    if block.downsample is not None:
+        return None
+    return block.norm3_name if hasattr(block, 'norm3_name') else block.norm2_name
+
+
+@register_block('mmpretrain.models.backbones.mobilenet_v2.InvertedResidual')
+def mmpretrain_mobilenet_v2(block: Any) -> str | None:
+    return f'conv.{len(block.conv) - 1}.bn' if block.use_res_connect else None
+
+
+@register_block('mmpretrain.models.utils.inverted_residual.InvertedResidual')
+def mmpretrain_inverted_residual(block: Any) -> str | None:
+    return 'linear_conv.bn' if block.with_res_shortcut else None
+
+
+@register_block('mmpretrain.models.backbones.efficientnet.EdgeResidual')
+def mmpretrain_edge_residual(block: Any) -> str | None:
+    return 'conv2.bn' if block.with_residual else None
+
+
+def class_path(module: nn.Module) -> str:
+    return f'{type(module).__module__}.{type(module).__qualname__}'
+
+
+def adapter_of(module: nn.Module, extra: Mapping[str, str] | None = None) -> Adapter | None:
+    """The adapter of a block's class or of one of its bases; ``extra`` maps class names to branch names."""
+    for cls in type(module).__mro__:
+        path = f'{cls.__module__}.{cls.__qualname__}'
+        for key in (path, cls.__qualname__):
+            if extra and key in extra:
+                branch = extra[key]
+                return lambda block: branch
+        if path in BLOCKS:
+            return BLOCKS[path]
+    return None
+
+
+def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | None = None) -> list[DepthUnit]:
+    """Runs of removable blocks that follow each other in one container.
+
+    Raises:
+        ValueError: an adapter or a config entry names a branch that the block doesn't have.
+    """
+    position = {path: i for i, path in enumerate(trace.order)}
+    runs: dict[str, list[list[tuple[str, str]]]] = {}
+    matched = set()
+    for path, module in model.named_modules():
+        adapter = adapter_of(module, extra)
+        if adapter is None or not path:
+            continue
+        matched.update({class_path(module), type(module).__qualname__})
+        parent, _, child = path.rpartition('.')
+        groups = runs.setdefault(parent, [[]])
+        branch = adapter(module)
+        if branch is None or path not in position or not _same_elements(trace, path):
+            groups.append([])
+            continue
+        try:
+            module.get_submodule(branch)
+        except AttributeError as error:
+            raise ValueError(
+                f'block {path!r} ({class_path(module)}) has no submodule {branch!r} to carry its depth mask'
+            ) from error
+        # A non-numeric or skipped child name ends a run: blocks of a unit follow each other.
+        last = groups[-1][-1][0].rpartition('.')[2] if groups[-1] else None
+        if last is not None and _number(child) != _number(last) + 1:
+            groups.append([])
+        groups[-1].append((path, branch))
+    missing = [name for name in extra or () if name not in matched and name.split('.')[-1] not in matched]
+    if missing:
+        raise ValueError(f'no module of class {missing[0]!r} (entry of `blocks`) is in the model')
+    units = []
+    for parent, groups in runs.items():
+        groups = [g for g in groups if g]
+        for k, group in enumerate(groups):
+            name = f'{parent or "model"}/depth' + (f'{k}' if len(groups) > 1 else '')
+            blocks = [path for path, _ in group]
+            units.append(DepthUnit(name=name, size=len(group), blocks=blocks, branches=[b for _, b in group]))
+    return units
+
+
+def _number(name: str) -> int:
+    digits = re.search(r'(\d+)$', name)
+    return int(digits.group(1)) if digits else -1
+
+
+def _same_elements(trace: Trace, path: str) -> bool:
+    before, after = trace.io.get(path, (None, None))
+    if before is None or after is None or before[0] != after[0]:
+        return False
+    find = trace.elements.find
+    left = sorted((d, find(ids).tolist()) for d, ids in before[1])
+    right = sorted((d, find(ids).tolist()) for d, ids in after[1])
+    return left == right

@@ -1,0 +1,119 @@
+"""Masks folded into parameters as they are read (DESIGN 3.3).
+
+``conv(x * m, W)`` equals ``conv(x, W * m)``: so the consumer's weight is multiplied when its module reads it, and
+neither the module's class nor its parameters change. Reading goes through a property that is put on the class once; a
+module without a fold reads its parameter as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..topk import TopkBank
+
+FOLDS = '_dms_folds'
+
+
+class Fold:
+    """The product of a parameter with the masks of its dimensions.
+
+    ``pieces`` holds per masked dimension the units in it and, unless the dimension is exactly one unit in its own
+    order, the index of every position into the concatenation of these units' masks and a constant one.
+    ``scalars`` holds (unit, element) of the depth masks that scale the whole parameter.
+    """
+
+    def __init__(self, bank: TopkBank) -> None:
+        self.bank = bank
+        self.pieces: list[tuple[int, list[int], Tensor | None]] = []
+        self.scalars: list[tuple[int, int]] = []
+
+    def dim_mask(self, units: Sequence[int], index: Tensor | None) -> Tensor:
+        leaves = [self.bank.leaves[u] for u in units]
+        if index is None:
+            return leaves[0]
+        ones = torch.ones(1, dtype=leaves[0].dtype, device=leaves[0].device)
+        if index.device != leaves[0].device:
+            index.data = index.data.to(leaves[0].device)
+        return torch.cat([*leaves, ones])[index]
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        for dim, units, index in self.pieces:
+            mask = self.dim_mask(units, index).to(weight.dtype)
+            weight = weight * mask.view([-1 if d == dim else 1 for d in range(weight.ndim)])
+        for unit, element in self.scalars:
+            weight = weight * self.bank.leaves[unit][element].to(weight.dtype)
+        return weight
+
+
+class OutputMask:
+    """Forward hook that scales a branch's output where no affine could take the mask."""
+
+    def __init__(self, bank: TopkBank, unit: int, element: int) -> None:
+        self.bank, self.unit, self.element = bank, unit, element
+
+    def __call__(self, module: nn.Module, args: Any, out: Any) -> Any:
+        mask = self.bank.leaves[self.unit][self.element]
+        if isinstance(out, tuple):
+            return (out[0] * mask.to(out[0].dtype), *out[1:])
+        return out * mask.to(out.dtype)
+
+
+def _property(name: str) -> property:
+    def read(self: nn.Module) -> Any:
+        parameters = self.__dict__.get('_parameters', {})
+        if name not in parameters:
+            if name in self.__dict__:
+                return self.__dict__[name]
+            raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
+        value = parameters[name]
+        folds = self.__dict__.get(FOLDS)
+        if folds is None or name not in folds or value is None:
+            return value
+        return folds[name](value)
+
+    def write(self: nn.Module, value: Any) -> None:
+        # Parameters never get here (Module.__setattr__ takes them); hooks such as weight_norm set plain tensors.
+        self.__dict__[name] = value
+
+    read.__name__ = f'dms_{name}'
+    return property(read, write)
+
+
+def fold_of(module: nn.Module, name: str, bank: TopkBank) -> Fold:
+    """The fold of a module's parameter, made at the first call; installs the class's property."""
+    cls = type(module)
+    present = getattr(cls, name, None)
+    if not (isinstance(present, property) and present.fget and present.fget.__name__ == f'dms_{name}'):
+        if present is not None:
+            raise TypeError(f'{cls.__qualname__}.{name} is already a class attribute; its mask cannot be folded')
+        setattr(cls, name, _property(name))
+    folds = module.__dict__.setdefault(FOLDS, {})
+    if name not in folds:
+        folds[name] = Fold(bank)
+    return folds[name]
+
+
+def strip(model: nn.Module) -> nn.Module:
+    """Take every fold and output mask off a model, in place."""
+    for module in model.modules():
+        module.__dict__.pop(FOLDS, None)
+        for key, hook in list(module._forward_hooks.items()):
+            if isinstance(hook, OutputMask):
+                del module._forward_hooks[key]
+    return model
+
+
+def is_affine(module: nn.Module) -> bool:
+    """Output is linear in the module's weight and bias together."""
+    kinds = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+    # timm's BatchNormAct2d is a norm with an activation behind it: linear only if that is the identity.
+    act = getattr(module, 'act', None)
+    return (
+        isinstance(module, kinds)
+        and isinstance(getattr(module, 'weight', None), Tensor)
+        and (act is None or isinstance(act, nn.Identity))
+    )

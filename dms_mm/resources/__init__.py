@@ -1,0 +1,3 @@
+from .model import ResourceModel
+
+__all__ = ['ResourceModel']

@@ -1,0 +1,337 @@
+"""``make_searchable`` and the search space it returns (DESIGN 5)."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .mutables import ChannelUnit, DepthUnit, MutableUnit
+from .mutators.blocks import find_depth_units
+from .mutators.channels import find_channel_units
+from .mutators.fold import Fold, OutputMask, fold_of, is_affine, strip
+from .resources import ResourceModel
+from .slimming.check import candidates, first_mismatch
+from .slimming.plan import Plan, mac_terms, make_plan, param_terms, plan_structure
+from .slimming.slim import build_slim
+from .slimming.structure import Structure
+from .topk import TopkBank
+from .tracing import Trace, trace
+from .tracing.tracer import first_batch
+
+
+class SearchSpace:
+    """The units of a model, their masks, and what a choice of them costs. Made by :func:`make_searchable`.
+
+    Attributes:
+        model: the searchable model; its class, parameters and ``state_dict`` keys are what they were.
+        units: ordered dict from name to :class:`MutableUnit`.
+        bank: the :class:`TopkBank` that holds ratios, importances and masks.
+        counters: resource name -> differentiable :class:`ResourceModel`.
+        frozen: notes on what was found unsafe to prune by the check after tracing.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        plan: Plan,
+        units: Sequence[MutableUnit],
+        bank: TopkBank,
+        counters: dict[str, ResourceModel],
+        frozen: list[str],
+    ) -> None:
+        self.model = model
+        self.plan = plan
+        self.units: OrderedDict[str, MutableUnit] = OrderedDict((u.name, u) for u in units)
+        self.bank = bank
+        self.counters = counters
+        self.frozen = frozen
+        full = torch.ones(len(bank.segment), dtype=torch.bool, device=bank.keep.device)
+        self.supernet = {name: counter.count(full, bank) for name, counter in counters.items()}
+
+    # -- masks
+    def set_keep(self, keep: Mapping[str, Tensor | Sequence[bool] | int]) -> None:
+        """Harden units: a bool mask (size,) or a count, of which the most important are kept.
+
+        Raises:
+            KeyError: unknown unit. ValueError: wrong shape, or a count outside of the unit's bounds.
+        """
+        for name, value in keep.items():
+            unit = self._unit(name)
+            if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+                low, high = unit.bounds()
+                if not low <= value <= high:
+                    raise ValueError(f'unit {name!r} keeps {low} to {high} of its elements, not {value}')
+                rank = self.bank.rank[unit.start : unit.start + unit.size]
+                mask = torch.zeros(unit.size, dtype=torch.bool, device=rank.device)
+                mask[torch.topk(rank, int(value)).indices] = True
+            else:
+                mask = torch.as_tensor(value)
+                if mask.dtype != torch.bool or tuple(mask.shape) != (unit.size,):
+                    raise ValueError(f'the mask of unit {name!r} must be bool of shape ({unit.size},)')
+                if int(mask.sum()) < unit.min_keep:
+                    raise ValueError(f'unit {name!r} keeps at least {unit.min_keep} elements')
+            self.bank.harden(unit.index, mask)
+
+    def mask(self, name: str) -> Tensor:
+        """The present mask of a unit, (size,)."""
+        unit = self._unit(name)
+        return self.bank.leaves[unit.index].detach().clone()
+
+    def _unit(self, name: str) -> MutableUnit:
+        if name not in self.units:
+            raise KeyError(f'no unit {name!r}; units are: {", ".join(self.units)}')
+        return self.units[name]
+
+    # -- resources
+    def resources(self) -> dict[str, int]:
+        """Counts of the present hard structure, per sample."""
+        keep = self.bank.hard_keep()
+        return {name: counter.count(keep, self.bank) for name, counter in self.counters.items()}
+
+    def soft_resource(self, name: str) -> Tensor:
+        """() float64 scalar: the present hard count with the soft gradient (section 3.2)."""
+        if name not in self.counters:
+            raise KeyError(f'no resource {name!r}; resources are: {", ".join(self.counters)}')
+        return self.counters[name](self.bank)
+
+    # -- structure
+    def structure(self) -> Structure:
+        """The present hard structure."""
+        keep = self.bank.hard_keep().cpu().numpy()
+        structure = plan_structure(self.plan, keep, self.model, self.units)
+        structure.resources = dict(self.resources())
+        structure.supernet = dict(self.supernet)
+        return structure
+
+    def slim(self) -> nn.Module:
+        """A new, plain, independent model with the kept weights."""
+        plain = strip(self._copy())
+        return build_slim(plain, self.structure())
+
+    def _copy(self) -> nn.Module:
+        # The folds hold the bank; copying it along would be waste.
+        return copy.deepcopy(self.model, {id(self.bank): self.bank})
+
+    def detach(self) -> nn.Module:
+        """Take all masks off the model, in place, and return it as it was."""
+        return strip(self.model)
+
+    def to(self, *args: Any, **kwargs: Any) -> SearchSpace:
+        """Move the structure's own tensors; the model moves by itself."""
+        self.bank.to(*args, **kwargs)
+        for counter in self.counters.values():
+            counter.to(*args, **kwargs)
+        return self
+
+    # -- reporting
+    def searchable_share(self) -> float:
+        """Share of the supernet's MACs in operators that at least one unit can shrink."""
+        total = covered = 0.0
+        for factor, dims, blocks in mac_terms(self.plan, 1):
+            value = factor * float(np.prod([size for size, _ in dims]))
+            total += value
+            if blocks or any(owner is not None for _, owner in dims):
+                covered += value
+        return covered / total if total else 0.0
+
+    def report(self) -> str:
+        """Units, counts, searchable share, and why the rest stays."""
+        assert self.plan.trace is not None
+        counts = self.bank.hard_counts().tolist()
+        lines = [f'{len(self.units)} units, {len(self.bank.segment)} elements']
+        lines.append(', '.join(f'{k} {v:,} of {self.supernet[k]:,}' for k, v in self.resources().items()))
+        lines.append(f'searchable share of the MACs: {self.searchable_share():.1%}')
+        for unit, kept in zip(self.units.values(), counts):
+            flag = '  << under 5% of its width' if unit.kind == 'channel' and kept < 0.05 * unit.size else ''
+            lines.append(f'  {unit.kind:8} {unit.name:50} {kept:5d} / {unit.size}{flag}')
+        reasons: dict[str, int] = {}
+        for reason in self.plan.trace.elements.frozen().values():
+            reasons[reason] = reasons.get(reason, 0) + 1
+        lines += [f'  frozen: {count} elements: {reason}' for reason, count in sorted(reasons.items())]
+        lines += [f'  operator without a rule: {op} in {where}' for op, where in self.plan.trace.unknown.items()]
+        lines += [f'  {note}' for note in [*self.frozen, *self.plan.trace.notes]]
+        return '\n'.join(lines)
+
+
+def make_searchable(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    ignore: Sequence[str] = (),
+    depth: bool = True,
+    attention: bool = True,
+    min_channels: int = 1,
+    step: int = 1,
+    round_to: int = 1,
+    units: Mapping[str, Mapping[str, Any]] | None = None,
+    blocks: Mapping[str, str] | None = None,
+    forward_fn: Callable[..., Any] | None = None,
+    verify: bool = False,
+) -> SearchSpace:
+    """Find what can be removed from a model, and put masks on it, in place.
+
+    Args:
+        example_inputs: a tensor, a tuple (positional) or a dict (keywords) for ``forward``; only shapes matter, and
+            counts are per sample of their first dimension.
+        ignore: modules (names or patterns) whose output channels stay.
+        depth: search the number of residual blocks of each stage.
+        attention: not searched yet: attention is traced, frozen and reported.
+        min_channels, step, round_to: bounds of every width: fewest channels, channels per element (A.1.1), and the
+            multiple that final counts are rounded to.
+        units: unit name or pattern -> ``dict(step=, min_channels=, round_to=)`` or ``dict(ignore=True)``.
+        blocks: class name -> branch (last module of the residual branch), for block classes without an adapter.
+        forward_fn: called as ``forward_fn(model, example_inputs)`` instead of ``model(...)`` while tracing.
+        verify: also compare a random hard structure with its slim model numerically.
+
+    Raises:
+        TraceError: the model doesn't run on fake tensors. ValueError: a wrong option, or nothing to search.
+    """
+    if any(True for m in model.modules() if '_dms_folds' in m.__dict__):
+        raise ValueError('the model is searchable already; call detach() of its search space first')
+    traced = trace(model, example_inputs, forward_fn)
+    notes: list[str] = []
+    options = dict(ignore=ignore, min_channels=min_channels, step=step, round_to=round_to, overrides=units)
+    depth_units = find_depth_units(model, traced, blocks) if depth else []
+    mends: list[Any] = []
+    while True:
+        found: list[MutableUnit] = [*find_channel_units(traced, **options), *depth_units]  # type: ignore[arg-type]
+        if not found:
+            raise ValueError('nothing to search: every channel and block of the model is frozen\n' + _reasons(traced))
+        start = 0
+        for index, unit in enumerate(found):
+            unit.index, unit.start, start = index, start, start + unit.size
+        plan = make_plan(traced, found, model)
+        plan.mends = [m for m in mends if all(len(o) for o in m.owners)]
+        if _settle(plan, model, found, example_inputs, forward_fn, notes):
+            break
+        mends = []
+    bank = TopkBank([u.size for u in found], [u.temperature for u in found], [u.min_keep for u in found])
+    parameter = next((p for p in model.parameters() if p.device.type != 'meta'), None)
+    counters = {
+        'macs': ResourceModel('macs', mac_terms(plan, first_batch(example_inputs)), bank),
+        'params': ResourceModel('params', param_terms(plan, model), bank),
+    }
+    space = SearchSpace(model, plan, found, bank, counters, notes)
+    _install(space, traced)
+    if parameter is not None:
+        space.to(parameter.device)
+    if verify:
+        from .slimming.verify import verify_equivalence
+
+        verify_equivalence(space, example_inputs, forward_fn)
+    return space
+
+
+def _reasons(traced: Trace) -> str:
+    return '\n'.join(f'  {reason}' for reason in sorted(set(traced.elements.frozen().values())))
+
+
+def random_keep(units: Sequence[MutableUnit], seed: int, low: float = 0.3, blocks: bool = True) -> np.ndarray:
+    """A random hard structure, (N,) bool: every unit keeps a random subset, at least ``low`` of its width."""
+    generator = np.random.default_rng(seed)
+    keep = np.ones(sum(u.size for u in units), dtype=bool)
+    for unit in units:
+        if unit.kind == 'depth' and not blocks:
+            continue
+        least = max(unit.min_keep, round(low * unit.size) if unit.kind != 'depth' else 0)
+        count = int(generator.integers(least, unit.size + 1))
+        gone = generator.permutation(unit.size)[count:]
+        keep[unit.start + gone] = False
+    return keep
+
+
+def _settle(
+    plan: Plan,
+    model: nn.Module,
+    units: list[MutableUnit],
+    inputs: Any,
+    forward_fn: Callable[..., Any] | None,
+    notes: list[str],
+) -> bool:
+    """Mend or freeze until random structures run as predicted. False: something was frozen, plan anew."""
+    assert plan.trace is not None
+    names = {u.name: u for u in units}
+
+    def test(keep: np.ndarray) -> tuple[int, int, str] | None:
+        return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, inputs, forward_fn)
+
+    for seed, blocks in ((0, False), (1, True)):
+        keep = random_keep(units, seed, blocks=blocks)
+        problem = test(keep)
+        while problem is not None:
+            mode, index, message = problem
+            call = plan.trace.calls[mode][index]
+            for mend in candidates(plan, model, call):
+                plan.mends.append(mend)
+                after = test(keep)
+                if after is None or after[:2] > problem[:2]:
+                    problem = after
+                    break
+                plan.mends.pop()
+            else:
+                frozen = False
+                for axes in [*call.axes, *call.input_axes]:
+                    for _, ids in axes:
+                        if (plan.owner(ids) >= 0).any():
+                            plan.trace.elements.freeze(ids, f'the slim forward fails: {message}')
+                            frozen = True
+                if not frozen:
+                    raise RuntimeError(
+                        f'a slim model does not run as traced, and no unit at that operator can be frozen: {message}'
+                    )
+                notes.append(f'frozen because the slim forward failed: {message}')
+                return False
+    return True
+
+
+def _install(space: SearchSpace, traced: Trace) -> None:
+    """Fold the channel masks into consumers, the depth masks into the last affine of each branch."""
+    bank, plan, model = space.bank, space.plan, space.model
+    segment = bank.segment.numpy()
+    start = bank.start.numpy()
+    holders: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for key, p in module._parameters.items():
+            if p is not None:
+                holders.setdefault(id(p), []).append((module, key))
+    parameters = dict(model.named_parameters())
+
+    def folds(name: str) -> list[Fold]:
+        return [fold_of(module, key, bank) for module, key in holders[id(parameters[name])]]
+
+    for name, dim in traced.consumers:
+        owner = (plan.owners.get(name) or {dim: None})[dim] if name in plan.owners else None
+        if owner is None:
+            continue
+        units = list(dict.fromkeys(segment[owner[owner >= 0]].tolist()))
+        offset = np.zeros(len(start), dtype=np.int64)
+        total = 0
+        for u in units:
+            offset[u] = total
+            total += bank.sizes[u]
+        index = np.full(len(owner), total, dtype=np.int64)
+        inside = owner >= 0
+        index[inside] = owner[inside] - start[segment[owner[inside]]] + offset[segment[owner[inside]]]
+        plain = len(units) == 1 and np.array_equal(index, np.arange(bank.sizes[units[0]]))
+        for fold in folds(name):
+            fold.pieces.append((dim, units, None if plain else torch.from_numpy(index)))
+    for unit in space.units.values():
+        if not isinstance(unit, DepthUnit):
+            continue
+        for element, (block, branch) in enumerate(zip(unit.blocks, unit.branches)):
+            module = model.get_submodule(f'{block}.{branch}')
+            if is_affine(module):
+                for key, p in module._parameters.items():
+                    if p is not None and key in ('weight', 'bias'):
+                        fold_of(module, key, bank).scalars.append((unit.index, element))
+            else:
+                module.register_forward_hook(OutputMask(bank, unit.index, element))
+
+
+__all__ = ['ChannelUnit', 'SearchSpace', 'make_searchable', 'random_keep']

@@ -1,0 +1,178 @@
+"""All units of a search space in one set of vectors (DESIGN 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .functional import SCORES, segment_ranks, soft_mask
+
+
+class TopkBank(nn.Module):
+    """Ratios, importances and masks of U units with N elements together.
+
+    Masks are leaves: each unit's mask is a view of one storage, and its gradient a view of another, so that a backward
+    pass through the model collects ``g_i = d(task loss)/d(m_i)`` of all units in one vector, apart from whatever
+    else (a resource loss) trains :attr:`ratio`.
+
+    Args:
+        sizes: elements of each unit.
+        temperatures: lambda of each unit; N for widths, 4N for small counts.
+        min_keep: fewest elements that each unit keeps.
+
+    Shapes: ``ratio`` (U,), ``importance``, ``mask`` and ``grad`` (N,).
+    """
+
+    def __init__(self, sizes: Sequence[int], temperatures: Sequence[float], min_keep: Sequence[int]) -> None:
+        super().__init__()
+        size = torch.tensor(list(sizes), dtype=torch.long)
+        start = torch.cumsum(size, 0) - size
+        self.sizes = [int(s) for s in sizes]
+        self.ratio = nn.Parameter(torch.zeros(len(size)))
+        self.register_buffer('importance', torch.zeros(int(size.sum())))
+        self.register_buffer('updates', torch.zeros((), dtype=torch.long))
+        # A hardened unit shows `keep` instead of its soft mask.
+        self.register_buffer('keep', torch.ones(int(size.sum()), dtype=torch.bool))
+        self.register_buffer('hardened', torch.zeros(len(size), dtype=torch.bool))
+        self.register_buffer('size', size, persistent=False)
+        self.register_buffer('start', start, persistent=False)
+        self.register_buffer('segment', torch.repeat_interleave(torch.arange(len(size)), size), persistent=False)
+        self.register_buffer('temperature', torch.tensor(list(temperatures), dtype=torch.float32), persistent=False)
+        self.register_buffer('min_keep', torch.tensor(list(min_keep), dtype=torch.long), persistent=False)
+        self.importance: Tensor
+        self.updates: Tensor
+        self.keep: Tensor
+        self.hardened: Tensor
+        self.size: Tensor
+        self.start: Tensor
+        self.segment: Tensor
+        self.temperature: Tensor
+        self.min_keep: Tensor
+        self._allocate()
+        self.refresh()
+
+    # -- storage
+    def _allocate(self) -> None:
+        like = self.ratio.detach()
+        self.mask = torch.ones(len(self.segment), dtype=like.dtype, device=like.device)
+        self.grad = torch.zeros_like(self.mask)
+        self.rank = torch.zeros_like(self.mask)
+        self.leaves: list[Tensor] = []
+        for view, grad in zip(self.mask.split(self.sizes), self.grad.split(self.sizes)):
+            leaf = view.detach().requires_grad_()
+            leaf.grad = grad.detach()
+            self.leaves.append(leaf)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TopkBank:
+        super()._apply(fn, recurse)
+        self._allocate()
+        self.refresh()
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> TopkBank:
+        # Leaves that share one storage can't be copied one by one.
+        copy = type(self)(self.sizes, self.temperature.tolist(), self.min_keep.tolist())
+        memo[id(self)] = copy
+        copy.to(self.ratio.device, self.ratio.dtype)
+        copy.load_state_dict(self.state_dict())
+        copy.train(self.training)
+        return copy
+
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+        self.refresh()
+
+    # -- masks
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Ranks and masks from the present importances, ratios and hardened units."""
+        if not len(self.segment):
+            return
+        self.rank = segment_ranks(self.importance, self.segment, self.start, self.size)
+        self.mask.copy_(self._soft(self.ratio))
+        for leaf in self.leaves:
+            # A backward pass may have run with set_to_none or a fresh gradient: the views must stay the ones we read.
+            if leaf.grad is None:
+                raise RuntimeError('the gradient of a mask was removed; do not pass masks to an optimizer')
+
+    def differs(self) -> Tensor:
+        """(U,) bool: the scores of a unit differ, so it has an order."""
+        low = torch.full_like(self.size, 0, dtype=self.importance.dtype).scatter_reduce(
+            0, self.segment, self.importance, 'amin', include_self=False
+        )
+        high = torch.full_like(low, 0).scatter_reduce(0, self.segment, self.importance, 'amax', include_self=False)
+        return high > low
+
+    def _soft(self, ratio: Tensor) -> Tensor:
+        soft = soft_mask(self.rank, ratio[self.segment], self.temperature.to(ratio.dtype)[self.segment])
+        soft = torch.where(self.differs()[self.segment], soft, torch.ones_like(soft))
+        return torch.where(self.hardened[self.segment], self.keep.to(soft.dtype), soft)
+
+    def soft(self) -> Tensor:
+        """(N,) masks differentiable in :attr:`ratio`; for losses on the structure itself."""
+        return self._soft(self.ratio)
+
+    def soft_counts(self) -> Tensor:
+        """(U,) kept elements: the hard count forward, ``-N`` per unit of ratio backward; float64."""
+        hard = self.hard_counts().double()
+        soft = (1 - self.ratio.double()) * self.size
+        return torch.where(self.hardened, hard, hard + soft - soft.detach())
+
+    @torch.no_grad()
+    def hard_counts(self) -> Tensor:
+        """(U,) long: ``round((1 - a) N)`` within bounds, or what a hardened unit keeps."""
+        free = torch.round((1 - self.ratio.double()) * self.size).long()
+        free = torch.minimum(torch.maximum(free, self.min_keep), self.size)
+        kept = torch.zeros_like(self.size).index_add(0, self.segment, self.keep.long())
+        return torch.where(self.hardened, kept, free)
+
+    @torch.no_grad()
+    def hard_keep(self, counts: Tensor | None = None) -> Tensor:
+        """(N,) bool: the most important ``counts`` elements of each unit; hardened units as they are."""
+        counts = self.hard_counts() if counts is None else counts
+        # Rank is r/N; comparing integers avoids a float on the threshold.
+        rank = torch.round(self.rank.double() * self.size[self.segment]).long()
+        free = rank >= (self.size - counts)[self.segment]
+        return torch.where(self.hardened[self.segment], self.keep, free)
+
+    @torch.no_grad()
+    def harden(self, unit: int, keep: Tensor) -> None:
+        """Show ``keep`` (size,) bool as the mask of a unit from now on."""
+        start = int(self.start[unit])
+        self.keep[start : start + self.sizes[unit]] = keep.to(self.keep.device)
+        self.hardened[unit] = True
+        self.refresh()
+
+    # -- learning
+    @torch.no_grad()
+    def take_grad(self) -> Tensor:
+        """(N,) ``d(loss)/d(mask)`` collected since the last call; the collector is cleared."""
+        for leaf, view in zip(self.leaves, self.grad.split(self.sizes)):
+            if leaf.grad is None or leaf.grad.data_ptr() != view.data_ptr():
+                if leaf.grad is not None:
+                    view.copy_(leaf.grad)
+                leaf.grad = view.detach()
+        grad = self.grad.clone()
+        self.grad.zero_()
+        return grad
+
+    @torch.no_grad()
+    def ratio_grad(self, grad: Tensor) -> Tensor:
+        """(U,) chain rule of eq. 3: ``sum_i g_i * (-lambda) m_i (1 - m_i)`` over each unit's elements."""
+        slope = -self.temperature.to(grad.dtype)[self.segment] * self.mask * (1 - self.mask)
+        slope = torch.where(self.hardened[self.segment], torch.zeros_like(slope), slope)
+        return torch.zeros_like(self.ratio.detach()).index_add(0, self.segment, slope * grad)
+
+    @torch.no_grad()
+    def update_importance(self, grad: Tensor, score: str = 'taylor', decay: float = 0.99) -> None:
+        """Moving average of the score (eq. 4); ``decay`` 0 keeps only the newest."""
+        self.importance.mul_(decay).add_(SCORES[score](self.mask, grad), alpha=1 - decay)
+        self.updates += 1
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Ratios back into ``[0, 1 - k_min/N]``."""
+        high = 1 - self.min_keep.to(self.ratio.dtype) / self.size.to(self.ratio.dtype)
+        self.ratio.copy_(torch.minimum(self.ratio.clamp_min(0), high))

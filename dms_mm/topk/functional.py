@@ -1,0 +1,72 @@
+"""The differentiable top-k of DMS (section 3.1) as pure tensor functions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def segment_ranks(importance: Tensor, segment: Tensor, start: Tensor, size: Tensor) -> Tensor:
+    """Rank of every element inside its segment over the segment's size (eq. 2).
+
+    Two stable sorts, O(N log N): by importance, then by segment. Equal scores are ranked by index.
+
+    Args:
+        importance: (N,) raw scores.
+        segment: (N,) long, the segment of each element; segments are contiguous and ascending.
+        start: (S,) long, first element of each segment.
+        size: (S,) long, number of elements of each segment.
+
+    Returns:
+        (N,) floats of the dtype of ``importance``, evenly spaced in [0, 1) within each segment. No gradient.
+    """
+    scores = importance.detach()
+    by_score = torch.argsort(scores, stable=True)
+    order = by_score[torch.argsort(segment[by_score], stable=True)]
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    return (rank - start[segment]).to(scores.dtype) / size[segment].to(scores.dtype)
+
+
+def soft_mask(rank: Tensor, ratio: Tensor, temperature: Tensor | float) -> Tensor:
+    """``sigmoid(temperature * (rank - ratio))`` (eq. 3); gradient to ``ratio`` alone."""
+    return torch.sigmoid(temperature * (rank.detach() - ratio))
+
+
+def differentiable_topk(importance: Tensor, ratio: Tensor, temperature: float | None = None) -> Tensor:
+    """Soft mask that keeps the most important ``round((1 - ratio) * N)`` of N elements (eq. 2 and 3).
+
+    Args:
+        importance: (N,) scores; they only decide the order and get no gradient.
+        ratio: () pruning ratio in [0, 1], differentiable.
+        temperature: sharpness lambda; None means N, the paper's choice for widths (4N for small counts).
+
+    Returns:
+        (N,) mask in (0, 1). All ones while the scores don't differ, as nothing can be ranked yet.
+    """
+    if importance.ndim != 1:
+        raise ValueError(f'importance must have one dimension, got shape {tuple(importance.shape)}')
+    count = importance.numel()
+    if count == 0 or bool((importance == importance[0]).all()):
+        return torch.ones_like(importance)
+    zero = torch.zeros(count, dtype=torch.long, device=importance.device)
+    rank = segment_ranks(importance, zero, zero[:1], zero[:1] + count)
+    return soft_mask(rank, ratio, count if temperature is None else temperature)
+
+
+def taylor(mask: Tensor, grad: Tensor) -> Tensor:
+    """Taylor score ``(m * g)^2`` (eq. 4)."""
+    return (mask * grad).square()
+
+
+def fisher(mask: Tensor, grad: Tensor) -> Tensor:
+    """Fisher score ``g^2`` (table 6)."""
+    return grad.square()
+
+
+def snip(mask: Tensor, grad: Tensor) -> Tensor:
+    """SNIP score ``|m * g|`` (table 6)."""
+    return (mask * grad).abs()
+
+
+SCORES = {'taylor': taylor, 'fisher': fisher, 'snip': snip}

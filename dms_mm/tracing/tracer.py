@@ -1,0 +1,355 @@
+"""Run a model once on fake tensors and watch elements ride along its operators (DESIGN 3.1)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.utils import stateless
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from .elements import Elements, IntArray
+from .rules import RULES, Axes, pointwise, tie
+
+ParamDim = tuple[str, int]
+
+
+class TraceError(RuntimeError):
+    """The model could not be run on fake tensors."""
+
+
+@dataclass
+class Cost:
+    """MACs of one operator call: ``factor`` times the product of the kept positions of ``dims``."""
+
+    factor: float
+    dims: list[tuple[int, list[IntArray]]]
+    module: str
+
+
+@dataclass
+class Call:
+    """One operator call with the axes of its outputs, for checking a slim model against."""
+
+    name: str
+    module: str
+    shapes: list[tuple[int, ...]]
+    axes: list[Axes]
+    input_shapes: list[tuple[int, ...]]
+    input_axes: list[Axes]
+
+
+@dataclass
+class Trace:
+    """What a forward says about a model's structure."""
+
+    elements: Elements = field(default_factory=Elements)
+    params: dict[str, list[IntArray]] = field(default_factory=dict)  # per dimension the ids of its positions
+    consumers: dict[ParamDim, None] = field(default_factory=dict)  # contracted dimensions: they take the masks
+    producers: dict[ParamDim, None] = field(default_factory=dict)
+    grouped: dict[str, str] = field(default_factory=dict)  # weight of a grouped conv -> 'groups' | 'width'
+    costs: list[Cost] = field(default_factory=list)
+    calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
+    io: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # module -> (shape, axes) of input and output
+    order: list[str] = field(default_factory=list)  # modules in the order of their first call
+    unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something
+    used: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+class Tracer(TorchDispatchMode):
+    """Applies :data:`RULES` to every operator call. Axes are kept on the fake tensors themselves."""
+
+    def __init__(self, trace: Trace, record_costs: bool) -> None:
+        super().__init__()
+        self.trace = trace
+        self.elements = trace.elements
+        self.grouped = trace.grouped
+        self.stack: list[str] = ['']
+        self.calls: list[Call] = []
+        self.record_costs = record_costs
+        self._starts: list[int] = []
+        self._owners: list[ParamDim] = []
+        for name, dims in trace.params.items():
+            for d, ids in enumerate(dims):
+                if len(ids):
+                    self._starts.append(int(ids[0]))
+                    self._owners.append((name, d))
+
+    # -- what rules use
+    @staticmethod
+    def axes(x: Any) -> Axes:
+        return getattr(x, '_dms_axes', [])
+
+    @staticmethod
+    def along(x: Any, dim: int) -> list[IntArray]:
+        return [ids for d, ids in getattr(x, '_dms_axes', []) if d == dim]
+
+    @staticmethod
+    def source(x: Any) -> str | None:
+        """The parameter that ``x`` is, or is a rearrangement of."""
+        return getattr(x, '_dms_source', None)
+
+    def put(self, x: Any, axes: Axes, source: str | None = None) -> None:
+        x._dms_axes = [(d, ids) for d, ids in axes if x.shape[d] > 1]
+        x._dms_source = source
+
+    @staticmethod
+    def tensors(tree: Any) -> list[Any]:
+        return [x for x in tree_flatten(tree)[0] if isinstance(x, torch.Tensor)]
+
+    def where(self) -> str:
+        return self.stack[-1]
+
+    def freeze(self, axes: Axes, reason: str) -> None:
+        for _, ids in axes:
+            self.elements.freeze(ids, f'{reason} in {self.where() or "the model"}')
+
+    def _owners_of(self, lists: Sequence[IntArray]) -> set[ParamDim]:
+        owners: set[ParamDim] = set()
+        for ids in lists:
+            index = np.unique(np.searchsorted(self._starts, ids, side='right') - 1)
+            owners.update(self._owners[i] for i in index)
+        return owners
+
+    def consume(self, tensor: Any, lists: Sequence[IntArray]) -> None:
+        for owner in self._owners_of(lists):
+            if owner[0] == self.source(tensor):
+                self.trace.consumers[owner] = None
+
+    def produce(self, tensor: Any, lists: Sequence[IntArray]) -> None:
+        for owner in self._owners_of(lists):
+            if owner[0] == self.source(tensor):
+                self.trace.producers[owner] = None
+
+    def cost(self, name: str, factor: float, dims: Sequence[tuple[Any, int]]) -> None:
+        if self.record_costs:
+            sizes = [(int(x.shape[d]), self.along(x, d)) for x, d in dims]
+            self.trace.costs.append(Cost(factor, sizes, self.where()))
+
+    # -- dispatch
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # In-place operators change the axes of their own input: look at them first.
+        inputs = [list(self.axes(x)) for x in self.tensors((args, kwargs))]
+        shapes = [tuple(int(s) for s in x.shape) for x in self.tensors((args, kwargs))]
+        out = func(*args, **kwargs)
+        for x in self.tensors((args, kwargs)):
+            if self.source(x):
+                self.trace.used.add(self.source(x))  # type: ignore[arg-type]
+        name = func._schema.name
+        if any(inputs):
+            try:
+                self._apply(func, name, out, args, kwargs)
+            except (TypeError, IndexError, ValueError, AttributeError) as error:
+                raise TraceError(f'rule of {name} failed in {self.where()!r}: {error!r}') from error
+        results = self.tensors(out)
+        self.calls.append(
+            Call(
+                name,
+                self.where(),
+                [tuple(int(s) for s in x.shape) for x in results],
+                [self.axes(x) for x in results],
+                shapes,
+                inputs,
+            )
+        )
+        return out
+
+    def _apply(self, func: Any, name: str, out: Any, args: Any, kwargs: Any) -> None:
+        handler = RULES.get(name)
+        if handler is not None:
+            handler(self, out, *args, **kwargs)
+        elif torch.Tag.pointwise in func.tags or torch.Tag.pointwise in getattr(func, 'tags', ()):
+            pointwise(self, out, *args, **kwargs)
+        elif self.tensors(out):
+            touched = [x for x in self.tensors((args, kwargs)) if self.axes(x)]
+            if touched:
+                self.trace.unknown.setdefault(name, self.where())
+            for x in touched:
+                self.freeze(self.axes(x), f'no rule for operator {name}')
+
+
+def fake_copy(mode: FakeTensorMode, x: torch.Tensor) -> torch.Tensor:
+    """A fake CPU tensor of the same shape, strides and dtype, whatever device ``x`` is on."""
+    with mode:
+        return torch.empty_strided(tuple(x.shape), x.stride(), dtype=x.dtype, device='cpu')
+
+
+def fake_inputs(mode: FakeTensorMode, inputs: Any) -> Any:
+    return tree_map(lambda x: fake_copy(mode, x) if isinstance(x, torch.Tensor) else x, inputs)
+
+
+def call_forward(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> Any:
+    """The model on a tensor, a tuple (positional) or a dict (keywords), or through ``forward_fn(model, inputs)``."""
+    if forward_fn is not None:
+        return forward_fn(model, inputs)
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, (tuple, list)):
+        return model(*inputs)
+    return model(inputs)
+
+
+@contextlib.contextmanager
+def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
+    """Keep ``tracer.stack`` at the path of the running module, and note each module's input and output."""
+    handles = []
+
+    def enter(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            tracer.stack.append(path)
+            if path not in tracer.trace.io:
+                tracer.trace.order.append(path)
+            first = next(iter(tracer.tensors((args, kwargs))), None)
+            tracer.trace.io[path] = (_signature(tracer, first), None)
+
+        return hook
+
+    def leave(path: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+            tracer.stack.pop()
+            first = next(iter(tracer.tensors(out)), None)
+            tracer.trace.io[path] = (tracer.trace.io[path][0], _signature(tracer, first))
+
+        return hook
+
+    try:
+        for path, module in model.named_modules():
+            if path and not isinstance(module, torch.jit.ScriptModule):
+                handles.append(module.register_forward_pre_hook(enter(path), with_kwargs=True, prepend=True))
+                handles.append(module.register_forward_hook(leave(path), with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _signature(tracer: Tracer, x: Any) -> Any:
+    return None if x is None else (tuple(x.shape), list(tracer.axes(x)))
+
+
+@contextlib.contextmanager
+def _mode_of(model: nn.Module, training: bool) -> Iterator[None]:
+    before = {m: m.training for m in model.modules()}
+    try:
+        model.train(training)
+        yield
+    finally:
+        for m, flag in before.items():
+            m.training = flag
+
+
+def run_fake(
+    model: nn.Module,
+    inputs: Any,
+    tracer: Tracer,
+    training: bool,
+    forward_fn: Callable[..., Any] | None = None,
+) -> Any:
+    """One forward of ``model`` on fake tensors under ``tracer``; the model itself is left as it was."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    tensors: dict[str, torch.Tensor] = {}
+    seen: dict[int, torch.Tensor] = {}
+    named = list(model.named_parameters(remove_duplicate=False)) + list(model.named_buffers(remove_duplicate=False))
+    for name, x in named:
+        if id(x) not in seen:
+            fake = fake_copy(mode, x)
+            seen[id(x)] = fake
+            if name in tracer.trace.params:
+                tracer.put(fake, list(enumerate(tracer.trace.params[name])), name)
+        tensors[name] = seen[id(x)]
+    data = fake_inputs(mode, inputs)
+    with (
+        _mode_of(model, training),
+        torch.no_grad(),
+        stateless._reparametrize_module(model, tensors),
+        module_stack(model, tracer),
+        mode,
+        tracer,
+    ):
+        return call_forward(model, data, forward_fn)
+
+
+def trace(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> Trace:
+    """Trace in eval mode and, because auxiliary heads run only there, in train mode too.
+
+    Raises:
+        TraceError: the forward fails on fake tensors, with the original error and the module where it happened.
+    """
+    result = Trace()
+    seen: set[int] = set()
+    for name, x in list(model.named_parameters()) + list(model.named_buffers()):
+        if x.ndim and id(x) not in seen:
+            seen.add(id(x))
+            result.params[name] = [result.elements.new(size) for size in x.shape]
+    for training in (False, True):
+        tracer = Tracer(result, record_costs=not training)
+        try:
+            outputs = run_fake(model, inputs, tracer, training, forward_fn)
+        except TraceError:
+            raise
+        except Exception as error:
+            if training:
+                result.notes.append(f'the training forward was not traced: {type(error).__name__}: {error}')
+                continue
+            raise TraceError(
+                f'the model could not be traced: {type(error).__name__} in module {tracer.where()!r} '
+                f'({type(dict(model.named_modules()).get(tracer.where())).__name__}): {error}. '
+                'Check that example_inputs fit forward(), or pass forward_fn.'
+            ) from error
+        for x in tracer.tensors(_plain(outputs)):
+            for _, ids in tracer.axes(x):
+                result.elements.freeze(ids, 'an output of the model')
+        result.calls.append(tracer.calls)
+    for name, dims in result.params.items():
+        if name not in result.used:
+            for ids in dims:
+                result.elements.freeze(ids, 'not used in the traced forward')
+    return result
+
+
+def _plain(outputs: Any) -> Any:
+    """Outputs as a pytree: dataclasses and objects with attributes become dicts."""
+    if isinstance(outputs, torch.Tensor) or outputs is None:
+        return outputs
+    if isinstance(outputs, Mapping):
+        return {k: _plain(v) for k, v in outputs.items()}
+    if isinstance(outputs, (list, tuple)):
+        return [_plain(v) for v in outputs]
+    if hasattr(outputs, '__dict__'):
+        return {k: _plain(v) for k, v in vars(outputs).items() if not k.startswith('__')}
+    return outputs
+
+
+def first_batch(inputs: Any) -> int:
+    """The batch size: the first dimension of the first tensor."""
+    for x in tree_flatten(inputs)[0]:
+        if isinstance(x, torch.Tensor) and x.ndim:
+            return int(x.shape[0])
+    return 1
+
+
+def count_kept(size: int, lists: Sequence[IntArray], alive: np.ndarray) -> int:
+    """Positions along a dimension whose elements are all alive."""
+    if not lists:
+        return size
+    keep = np.ones(size, dtype=bool)
+    for ids in lists:
+        keep &= alive[ids]
+    return int(keep.sum())
+
+
+def macs_of(cost: Cost, alive: np.ndarray) -> float:
+    return cost.factor * math.prod(count_kept(size, lists, alive) for size, lists in cost.dims)
+
+
+__all__ = ['Call', 'Cost', 'Trace', 'TraceError', 'Tracer', 'call_forward', 'first_batch', 'run_fake', 'tie', 'trace']
