@@ -83,6 +83,32 @@ class SearchSpace:
         unit = self._unit(name)
         return self.bank.leaves[unit.index].detach().clone()
 
+    @torch.no_grad()
+    def l1_scores(self) -> Tensor:
+        """(N,) L1 norms of the weights that produce each element, an importance that needs no gradient (table 6).
+
+        A block's score is the L1 norm of what carries its mask, or of all its weights where nothing affine does.
+        """
+        assert self.plan.trace is not None
+        parameters = dict(self.model.named_parameters())
+        scores = torch.zeros_like(self.bank.importance)
+        for name, dim in self.plan.trace.producers:
+            owner = (self.plan.owners.get(name) or [None] * (dim + 1))[dim]
+            if owner is None:
+                continue
+            weight = parameters[name].detach().abs()
+            norms = weight.sum([d for d in range(weight.ndim) if d != dim]).to(scores.dtype)
+            inside = torch.from_numpy(owner >= 0)
+            index = torch.from_numpy(owner[owner >= 0]).to(scores.device)
+            scores.index_add_(0, index, norms[inside.to(norms.device)])
+        for unit in self.units.values():
+            if isinstance(unit, DepthUnit):
+                for k, block in enumerate(unit.blocks):
+                    last = self.model.get_submodule(f'{block}.{unit.branches[k]}')
+                    source = last if is_affine(last) else self.model.get_submodule(block)
+                    scores[unit.start + k] = sum(p.abs().sum() for p in source._parameters.values() if p is not None)
+        return scores
+
     def _unit(self, name: str) -> MutableUnit:
         if name not in self.units:
             raise KeyError(f'no unit {name!r}; units are: {", ".join(self.units)}')

@@ -115,17 +115,23 @@ class ResourceModel(nn.Module):
             masks = masks + soft - soft.detach()
         return self._value(bank.soft_counts(), masks)
 
+    def continuous(self, bank: TopkBank, ratio: Tensor) -> Tensor:
+        """() float64: the count for real-valued kept numbers ``(1 - ratio) N``, smooth in ``ratio`` (U,).
+
+        A block counts with the share ``1 - a`` of its unit; elements with uneven multiplicity likewise.
+        """
+        share = torch.where(bank.hardened, bank.hard_counts() / bank.size, 1 - ratio.double())
+        masks = share[bank.segment]
+        if self.depth.shape[1]:
+            masks = torch.where(bank.hardened[bank.segment], bank.keep.double(), masks)
+        return self._value(share * bank.size, masks)
+
     @torch.no_grad()
     def count(self, keep: Tensor, bank: TopkBank) -> int:
         """Exact count of a hard structure, ``keep`` (N,) bool."""
         masks = keep.double()
         kept = torch.zeros(len(bank.sizes), dtype=torch.float64, device=masks.device).index_add(0, bank.segment, masks)
         return round(float(self._value(kept, masks)))
-
-    @torch.no_grad()
-    def evaluate(self, counts: Tensor, keep: Tensor) -> float:
-        """Count for kept numbers (U,) with the block masks of ``keep``; for searching over counts."""
-        return float(self._value(counts.double(), keep.double()))
 
 
 def _pad(rows: Sequence[list[int]], value: int) -> list[list[int]]:

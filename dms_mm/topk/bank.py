@@ -17,6 +17,9 @@ class TopkBank(nn.Module):
     pass through the model collects ``g_i = d(task loss)/d(m_i)`` of all units in one vector, apart from whatever
     else (a resource loss) trains :attr:`ratio`.
 
+    ``ratio`` is a leaf that requires a gradient but a buffer, not a parameter: no optimizer, weight decay, gradient
+    clipping or data-parallel reducer of the weights ever touches it.
+
     Args:
         sizes: elements of each unit.
         temperatures: lambda of each unit; N for widths, 4N for small counts.
@@ -30,9 +33,12 @@ class TopkBank(nn.Module):
         size = torch.tensor(list(sizes), dtype=torch.long)
         start = torch.cumsum(size, 0) - size
         self.sizes = [int(s) for s in sizes]
-        self.ratio = nn.Parameter(torch.zeros(len(size)))
+        self.register_buffer('ratio', torch.zeros(len(size)))
         self.register_buffer('importance', torch.zeros(int(size.sum())))
-        self.register_buffer('updates', torch.zeros((), dtype=torch.long))
+        # What a search remembers between steps.
+        self.register_buffer('velocity', torch.zeros(len(size)))
+        self.register_buffer('steps', torch.zeros((), dtype=torch.long))
+        self.register_buffer('warm', torch.zeros((), dtype=torch.bool))  # warm-up: every mask shows one
         # A hardened unit shows `keep` instead of its soft mask.
         self.register_buffer('keep', torch.ones(int(size.sum()), dtype=torch.bool))
         self.register_buffer('hardened', torch.zeros(len(size), dtype=torch.bool))
@@ -41,8 +47,11 @@ class TopkBank(nn.Module):
         self.register_buffer('segment', torch.repeat_interleave(torch.arange(len(size)), size), persistent=False)
         self.register_buffer('temperature', torch.tensor(list(temperatures), dtype=torch.float32), persistent=False)
         self.register_buffer('min_keep', torch.tensor(list(min_keep), dtype=torch.long), persistent=False)
+        self.ratio: Tensor
         self.importance: Tensor
-        self.updates: Tensor
+        self.velocity: Tensor
+        self.steps: Tensor
+        self.warm: Tensor
         self.keep: Tensor
         self.hardened: Tensor
         self.size: Tensor
@@ -55,6 +64,7 @@ class TopkBank(nn.Module):
 
     # -- storage
     def _allocate(self) -> None:
+        self._buffers['ratio'] = self.ratio.detach().requires_grad_()
         like = self.ratio.detach()
         self.mask = torch.ones(len(self.segment), dtype=like.dtype, device=like.device)
         self.grad = torch.zeros_like(self.mask)
@@ -92,10 +102,8 @@ class TopkBank(nn.Module):
             return
         self.rank = segment_ranks(self.importance, self.segment, self.start, self.size)
         self.mask.copy_(self._soft(self.ratio))
-        for leaf in self.leaves:
-            # A backward pass may have run with set_to_none or a fresh gradient: the views must stay the ones we read.
-            if leaf.grad is None:
-                raise RuntimeError('the gradient of a mask was removed; do not pass masks to an optimizer')
+        if bool(self.warm):
+            self.mask.copy_(torch.where(self.hardened[self.segment], self.mask, torch.ones_like(self.mask)))
 
     def differs(self) -> Tensor:
         """(U,) bool: the scores of a unit differ, so it has an order."""
@@ -163,13 +171,12 @@ class TopkBank(nn.Module):
         """(U,) chain rule of eq. 3: ``sum_i g_i * (-lambda) m_i (1 - m_i)`` over each unit's elements."""
         slope = -self.temperature.to(grad.dtype)[self.segment] * self.mask * (1 - self.mask)
         slope = torch.where(self.hardened[self.segment], torch.zeros_like(slope), slope)
-        return torch.zeros_like(self.ratio.detach()).index_add(0, self.segment, slope * grad)
+        return torch.zeros_like(self.ratio, requires_grad=False).index_add(0, self.segment, slope * grad)
 
     @torch.no_grad()
     def update_importance(self, grad: Tensor, score: str = 'taylor', decay: float = 0.99) -> None:
         """Moving average of the score (eq. 4); ``decay`` 0 keeps only the newest."""
         self.importance.mul_(decay).add_(SCORES[score](self.mask, grad), alpha=1 - decay)
-        self.updates += 1
 
     @torch.no_grad()
     def clamp(self) -> None:

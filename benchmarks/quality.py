@@ -1,0 +1,196 @@
+"""Is the search worth it? Searched against uniformly scaled structures of equal MACs on Fashion-MNIST.
+
+    python benchmarks/quality.py curve  --net efficientnet          the uniform accuracy/MACs curve
+    python benchmarks/quality.py run --net flat --budget 0.1 --seed 0 --methods balanced paper uniform
+    python benchmarks/quality.py table                              the table and the picture of all recorded runs
+
+Every run appends a line to benchmarks/results/quality.jsonl. ``--held-out`` trains without the last 5,000 training
+images and scores on them: hyperparameters are chosen with it, and test images are looked at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import gzip
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from dms_mm import Search, build_slim, make_searchable
+from dms_mm.algorithms.budget import fit_counts, uniform_ratio
+
+RESULTS = Path(__file__).parent / 'results'
+ROOT = Path(os.environ.get('FASHION_MNIST', '/usr/share/datasets/fashion-mnist'))
+
+
+def read_idx(path: Path) -> torch.Tensor:
+    data = gzip.open(path, 'rb').read()
+    dims = data[3]
+    shape = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], 'big') for i in range(dims)]
+    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=4 + 4 * dims).reshape(shape).copy())
+
+
+def load(split: str) -> tuple[torch.Tensor, torch.Tensor]:
+    images = read_idx(ROOT / f'{split}-images-idx3-ubyte.gz').float().div_(255).sub_(0.286).div_(0.353)
+    return images[:, None], read_idx(ROOT / f'{split}-labels-idx1-ubyte.gz').long()
+
+
+def efficientnet() -> nn.Module:
+    """MMPretrain's EfficientNet-B0 shape at half width, on 28 px: too deep and too late-heavy for small images."""
+    from mmpretrain.models import EfficientNet, GlobalAveragePooling, LinearClsHead
+    from mmpretrain.models.classifiers import ImageClassifier
+
+    class Small(EfficientNet):
+        arch_settings = {'b0': (0.5, 0.9, 32)}
+
+    backbone = Small(arch='b0', drop_path_rate=0.0)
+    backbone.layers[0].conv = type(backbone.layers[0].conv)(1, backbone.layers[0].conv.out_channels, 3, 2, bias=False)
+    head = LinearClsHead(10, backbone.out_channels)
+    backbone.layers[0].padding_layer = None
+    return ImageClassifier(backbone, GlobalAveragePooling(), head)
+
+
+def flat() -> nn.Module:
+    """timm ResNet with the same width in every stage: the cheap late stages are too thin, the first too wide."""
+    from timm.models.resnet import BasicBlock, ResNet
+
+    return ResNet(
+        BasicBlock, [2, 2, 2, 2], num_classes=10, in_chans=1, stem_width=32, stem_type='', channels=(32, 32, 32, 32),
+        replace_stem_pool=False, output_stride=32,
+    )  # fmt: skip
+
+
+NETS = {'efficientnet': efficientnet, 'flat': flat}
+
+
+def batches(images: torch.Tensor, labels: torch.Tensor, size: int, generator: torch.Generator):
+    order = torch.randperm(len(images), generator=generator)
+    for i in range(0, len(order) - size + 1, size):
+        index = order[i : i + size]
+        x = images[index]
+        flip = torch.rand(size, generator=generator) < 0.5
+        x = torch.where(flip[:, None, None, None], x.flip(3), x)
+        dx, dy = torch.randint(-2, 3, (2,), generator=generator).tolist()
+        yield torch.roll(x, (dy, dx), (2, 3)), labels[index]
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    model.eval()
+    hits = sum(int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(1000), labels.split(1000)))
+    return 100 * hits / len(images)
+
+
+def fit(model: nn.Module, images, labels, epochs: float, seed: int, lr: float, search: Search | None = None) -> float:
+    """Train with SGD and a one-cycle rate; with ``search``, structure and weights together. Returns seconds."""
+    # Depthwise convolutions run faster so on a CPU.
+    model.to(memory_format=torch.channels_last)
+    generator = torch.Generator().manual_seed(seed)
+    size, begin = 128, time.time()
+    steps = int(epochs * (len(images) // size))
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [dict(params=decay, weight_decay=5e-4), dict(params=plain, weight_decay=0.0)]
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.2)
+    model.train()
+    done = 0
+    while done < steps:
+        for x, y in batches(images, labels, size, generator):
+            loss = F.cross_entropy(model(x.contiguous(memory_format=torch.channels_last)), y)
+            if search is not None:
+                loss = loss + search.resource_loss()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if search is not None:
+                search.step()
+            done += 1
+            if done == steps:
+                break
+    return time.time() - begin
+
+
+def structure_of(args, method: str, seed: int, images, labels):
+    """(structure, seconds of search, accuracy of nothing): by uniform scaling or by a search."""
+    torch.manual_seed(seed)
+    model = NETS[args.net]()
+    space = make_searchable(model, torch.zeros(2, 1, 28, 28), min_channels=args.min_channels)
+    if method.startswith('uniform'):
+        ratio = uniform_ratio(space, {'macs': args.budget}, scale_depth=method == 'uniform-depth')
+        space.bank.ratio.data.copy_(ratio)
+        keep = fit_counts(space, {'macs': args.budget * space.supernet['macs']})
+        for unit in space.units.values():
+            space.bank.harden(unit.index, keep[unit.start : unit.start + unit.size])
+        return space.structure(), 0.0
+    options = json.loads(args.search)
+    steps = int(args.search_epochs * (len(images) // 128))
+    rule = 'paper' if method == 'paper' else 'balanced'
+    if rule == 'paper':
+        options = {k: v for k, v in options.items() if k in ('ramp', 'widths_only')} | json.loads(args.paper)
+    search = Search(space, {'macs': args.budget}, steps, rule=rule, **options)
+    seconds = fit(model, images, labels, args.search_epochs, seed, args.lr, search)
+    return search.finalize(), seconds
+
+
+def run(args) -> None:
+    torch.set_num_threads(args.threads)
+    images, labels = load('train')
+    if args.held_out:
+        score = images[-5000:], labels[-5000:]
+        images, labels = images[:-5000], labels[:-5000]
+    else:
+        score = load('t10k')
+    RESULTS.mkdir(exist_ok=True)
+    for method in args.methods:
+        structure, seconds = structure_of(args, method, args.seed, images, labels)
+        torch.manual_seed(1000 + args.seed)
+        slim = build_slim(NETS[args.net](), copy.deepcopy(structure))
+        retrain = fit(slim, images, labels, args.epochs, 100 + args.seed, args.lr)
+        widths = {n: f"{structure.kept(n)}/{u['size']}" for n, u in structure.units.items()}
+        thin = [n for n, u in structure.units.items() if u['kind'] == 'channel' and structure.kept(n) < 0.05 * u['size']]
+        row = dict(
+            net=args.net, budget=args.budget, method=method, seed=args.seed, held_out=args.held_out,
+            accuracy=round(accuracy(slim, *score), 2), macs=structure.resources['macs'],
+            params=structure.resources['params'], share=structure.resources['macs'] / structure.supernet['macs'],
+            search_s=round(seconds, 1), retrain_s=round(retrain, 1), strangled=thin, widths=widths, tag=args.tag,
+            options=args.search,
+        )  # fmt: skip
+        with open(args.out, 'a') as f:
+            f.write(json.dumps(row) + '\n')
+        print({k: v for k, v in row.items() if k not in ('options',)}, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('command', choices=['run'])
+    parser.add_argument('--net', choices=list(NETS), default='flat')
+    parser.add_argument('--budget', type=float, default=0.1)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--methods', nargs='+', default=['balanced', 'paper', 'uniform'])
+    parser.add_argument('--epochs', type=float, default=4)
+    parser.add_argument('--search-epochs', type=float, default=1)
+    parser.add_argument('--lr', type=float, default=0.1)
+    parser.add_argument('--min-channels', type=int, default=1)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--search', default='{}', help='options of Search, JSON')
+    parser.add_argument('--paper', default='{}', help="options of Search with rule='paper', JSON")
+    parser.add_argument('--held-out', action='store_true')
+    parser.add_argument('--tag', default='')
+    parser.add_argument('--out', default=str(RESULTS / 'quality.jsonl'))
+    args = parser.parse_args()
+    run(args)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,130 @@
+"""Targets and the hard structure that meets them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..space import SearchSpace
+
+
+def parse_target(space: SearchSpace, target: Mapping[str, float]) -> dict[str, float]:
+    """Absolute targets from shares (at most 1.0) or counts.
+
+    Raises:
+        ValueError: names the resource, what was asked for, and what the space can reach.
+    """
+    if not target:
+        raise ValueError('the target is empty; give for example target=dict(macs=0.5)')
+    smallest = minimal(space)
+    absolute = {}
+    for name, value in target.items():
+        if name not in space.counters:
+            raise ValueError(f'unknown resource {name!r} in the target; resources are: {", ".join(space.counters)}')
+        full = space.supernet[name]
+        value = float(value)
+        if not math.isfinite(value) or value <= 0:
+            raise ValueError(f'target {name}={value} must be above 0')
+        count = value * full if value <= 1 else value
+        if 1 < value <= 100 or count > full:
+            raise ValueError(
+                f'target {name}={value:g} is above the supernet, which has {full:,}; '
+                'give a share of at most 1.0 or a smaller count'
+            )
+        if count < smallest[name]:
+            raise ValueError(
+                f'target {name}={value:g} ({count:,.0f}) is out of reach: the smallest structure of this space has '
+                f'{smallest[name]:,} of {full:,}; raise the target, or search more (lower min_channels, fewer ignore)'
+            )
+        absolute[name] = count
+    return absolute
+
+
+def minimal(space: SearchSpace) -> dict[str, int]:
+    """Counts of the smallest structure."""
+    bank = space.bank
+    rank = torch.arange(len(bank.segment), device=bank.segment.device) - bank.start[bank.segment]
+    keep = rank < bank.min_keep[bank.segment]
+    keep = torch.where(bank.hardened[bank.segment], bank.keep, keep)
+    return {name: counter.count(keep, bank) for name, counter in space.counters.items()}
+
+
+@torch.no_grad()
+def fit_counts(space: SearchSpace, targets: Mapping[str, float], ratio: Tensor | None = None) -> Tensor:
+    """(N,) bool: the structure nearest to the ratios that is within every target, filled up from below.
+
+    Blocks are decided by the ratios first and left; widths are scaled together to just fit, then single elements are
+    added where they still fit, the unit that rounding cost most first.
+    """
+    bank = space.bank
+    units = list(space.units.values())
+    ratio = bank.ratio.detach() if ratio is None else ratio
+    want = (1 - ratio.double()) * bank.size
+    depth = torch.tensor([u.kind == 'depth' for u in units], device=want.device)
+    fixed = bank.hardened.clone()
+    step = torch.tensor([u.round_to for u in units], device=want.device)
+    base = bank.hard_counts()
+    blocks = bank.hard_keep(base)
+
+    def counts_of(shift: float) -> Tensor:
+        k = torch.floor(want * math.exp(shift) / step + 0.5) * step
+        k = torch.minimum(torch.maximum(k, bank.min_keep), bank.size).long()
+        return torch.where(fixed | depth, base, k)
+
+    def fits(counts: Tensor, keep: Tensor) -> bool:
+        # Elements with uneven multiplicities need the exact mask, so counts are checked on real masks.
+        keep = torch.where(depth[bank.segment], keep, bank.hard_keep(counts))
+        return all(space.counters[n].count(keep, bank) <= t for n, t in targets.items())
+
+    # A block can only go as a whole: drop the least important ones while even the thinnest widths don't fit.
+    while not fits(torch.where(fixed | depth, base, bank.min_keep), blocks):
+        removable = [
+            u for u in units if u.kind == 'depth' and not fixed[u.index] and int(base[u.index]) > u.min_keep
+        ]
+        if not removable:
+            raise ValueError('the target is out of reach with the blocks and units that are fixed already')
+        unit = max(removable, key=lambda u: float(ratio[u.index]))
+        base[unit.index] -= 1
+        blocks = bank.hard_keep(base)
+    low, high = -20.0, 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fits(counts_of(middle), blocks) else (low, middle)
+    counts = counts_of(low)
+    exact = want * math.exp(low)
+    order = torch.argsort((exact - counts) / bank.size, descending=True).tolist()
+    progress = True
+    while progress:
+        progress = False
+        for u in order:
+            if fixed[u] or depth[u] or counts[u] >= bank.size[u]:
+                continue
+            trial = counts.clone()
+            trial[u] = min(int(trial[u]) + int(step[u]), int(bank.size[u]))
+            if fits(trial, blocks):
+                counts, progress = trial, True
+    return torch.where(depth[bank.segment], blocks, bank.hard_keep(counts))
+
+
+def uniform_ratio(space: SearchSpace, target: Mapping[str, float], scale_depth: bool = False) -> Tensor:
+    """(U,) ratios of uniform scaling: every width, and on request every depth, by one factor."""
+    bank = space.bank
+    targets = parse_target(space, target)
+    depth = torch.tensor([u.kind == 'depth' for u in space.units.values()], device=bank.ratio.device)
+    high = 1 - bank.min_keep.double() / bank.size.double()
+
+    def ratio(a: float) -> Tensor:
+        r = torch.full_like(high, a)
+        if not scale_depth:
+            r = torch.where(depth, torch.zeros_like(r), r)
+        return torch.minimum(r, high)
+
+    low, top = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + top) / 2
+        over = any(float(space.counters[n].continuous(bank, ratio(middle))) > t for n, t in targets.items())
+        low, top = (middle, top) if over else (low, middle)
+    return ratio(top).to(bank.ratio.dtype)

@@ -1,0 +1,122 @@
+"""The DMS algorithm as an MMEngine model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+
+from ..registry import MODELS
+from ..space import SearchSpace, make_searchable
+from .budget import parse_target
+from .search import Search
+
+PIPELINES = ('np', 'p', 'p-')
+
+
+def build_architecture(architecture: dict, data_preprocessor: Any = None) -> BaseModel:
+    """A host library's model from its config, with the runner's data preprocessor where the config has none."""
+    architecture = dict(architecture)
+    if data_preprocessor is not None:
+        architecture.setdefault('data_preprocessor', data_preprocessor)
+    model = MODELS.build(architecture)
+    if not isinstance(model, BaseModel):
+        raise TypeError(f'architecture must be an MMEngine BaseModel, got {type(model).__name__}')
+    return model
+
+
+def load_pretrained(model: nn.Module, path: str) -> None:
+    """Load a checkpoint strictly, on CPU, without unpickling anything but tensors.
+
+    Raises:
+        ValueError: unreadable or truncated file, or keys that don't fit; names the file and the first key.
+    """
+    from ..engine.checkpoint import read_checkpoint
+
+    state = read_checkpoint(path)
+    state = state.get('state_dict', state)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        key = (list(missing) + list(unexpected))[0]
+        kind = 'lacks' if missing else 'has the unknown'
+        raise ValueError(f'checkpoint {path} does not fit {type(model).__name__}: it {kind} key {key!r}')
+
+
+@MODELS.register_module()
+class DMS(BaseModel):
+    """Searches any MMPretrain, MMDetection or MMYOLO model while a runner trains it.
+
+    The losses and predictions are the architecture's own. The structure is stepped by :class:`dms_mm.engine.DMSHook`,
+    which also writes ``structure.json`` at the end. ``state_dict`` has the architecture's keys under
+    ``architecture.`` and the structure's under ``structure.``.
+
+    Args:
+        architecture: config of the supernet.
+        target: see :class:`Search`.
+        input_shape: shape of one sample, for example (3, 224, 224); counts refer to it.
+        pipeline: ``'np'`` trains weights from scratch, ``'p'`` from ``pretrained``, ``'p-'`` keeps the weights of
+            ``pretrained`` and learns the structure alone (table 1).
+        pretrained: checkpoint of the supernet, for ``'p'`` and ``'p-'``.
+        space: options of :func:`make_searchable`.
+        search: options of :class:`Search`.
+    """
+
+    def __init__(
+        self,
+        architecture: dict,
+        target: Mapping[str, float],
+        input_shape: Sequence[int] = (3, 224, 224),
+        pipeline: str = 'np',
+        pretrained: str | None = None,
+        space: Mapping[str, Any] | None = None,
+        search: Mapping[str, Any] | None = None,
+        data_preprocessor: Any = None,
+    ) -> None:
+        if pipeline not in PIPELINES:
+            raise ValueError(f'unknown pipeline {pipeline!r}; pipelines are: {", ".join(PIPELINES)}')
+        if (pretrained is None) == (pipeline != 'np'):
+            raise ValueError(f'pipeline {pipeline!r} {"needs" if pipeline != "np" else "takes no"} `pretrained`')
+        model = build_architecture(architecture, data_preprocessor)
+        super().__init__(data_preprocessor=model.data_preprocessor)
+        self.architecture = model
+        self.pipeline, self.pretrained = pipeline, pretrained
+        if pretrained is not None:
+            load_pretrained(model, pretrained)
+        example = torch.zeros(2, *input_shape)
+        self.__dict__['space'] = make_searchable(
+            model, example, forward_fn=lambda m, x: m(x, mode='tensor'), **dict(space or {})
+        )
+        self.structure = self.space.bank
+        self.counters = nn.ModuleDict(self.space.counters)
+        # Wrong targets and options fail here, before any training.
+        parse_target(self.space, target)
+        self.target, self.search_options = dict(target), dict(search or {})
+        self.start_search(1)
+        if pipeline == 'p-':
+            for p in model.parameters():
+                p.requires_grad_(False)
+
+    space: SearchSpace
+
+    def start_search(self, total_steps: int) -> Search:
+        """Make the search for a run of ``total_steps``; what the bank remembers of an earlier one goes on."""
+        self.__dict__['search'] = Search(self.space, self.target, total_steps, **self.search_options)
+        return self.search
+
+    search: Search
+
+    def init_weights(self) -> None:
+        if self.pretrained is None:
+            self.architecture.init_weights()
+
+    def forward(self, inputs: Any, data_samples: Any = None, mode: str = 'tensor') -> Any:
+        """The architecture's forward; in ``'loss'`` mode with ``loss_resource`` among the losses."""
+        out = self.architecture(inputs, data_samples, mode=mode)
+        if mode == 'loss':
+            out = dict(out)
+            # Its gradient goes to the ratios by Search.step, apart from the weights'.
+            out['loss_resource'] = self.search.resource_loss().detach()
+        return out

@@ -1,0 +1,157 @@
+"""What the tools share: configs, launchers, and errors as one line."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import logging
+import os
+import os.path as osp
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from ..compat import import_scope
+from ..registry import register_all
+from ..slimming import StructureError
+from ..tracing import TraceError
+
+# What a user can cause and cure: shown as one line. Anything else is a bug and keeps its traceback.
+USER_ERRORS = (ValueError, KeyError, TypeError, StructureError, TraceError, ImportError, OSError)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder of logs, checkpoints and results (default: work_dirs/CONFIG)')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings that override the config, as key=value: model.target.macs=0.3 train_cfg.max_epochs=5',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes were started; tools/dist_train.sh and tools/slurm_train.sh set it',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the command line's settings merged, its host library imported, defaults filled in.
+
+    Raises:
+        ValueError: the file is missing or no valid config.
+    """
+    if not osp.isfile(args.config):
+        raise ValueError(f'config {args.config} does not exist')
+    if 'LOCAL_RANK' not in os.environ:
+        os.environ['LOCAL_RANK'] = str(args.local_rank)
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    register_all()
+    import_scope(cfg.get('default_scope'))
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(field) is not None:
+            _dataloader_defaults(cfg, field)
+    return cfg
+
+
+def _dataloader_defaults(cfg: Config, field: str) -> None:
+    given = cfg[field]
+    if cfg.get('default_scope') == 'mmpretrain':
+        defaults = ConfigDict(collate_fn=dict(type='default_collate'), pin_memory=torch.cuda.is_available())
+        defaults.persistent_workers = given.get('num_workers', 0) > 0
+        defaults.update(given)
+        cfg[field] = defaults
+    if cfg[field].get('num_workers', 0) == 0:
+        cfg[field]['persistent_workers'] = False
+
+
+def prepare_launch(cfg: Config) -> None:
+    """Join the process group on machines without a GPU; MMEngine's launcher would set a CUDA device there."""
+    if cfg.launcher == 'none' or torch.cuda.is_available():
+        return
+    if cfg.launcher == 'slurm':
+        os.environ.setdefault('RANK', os.environ['SLURM_PROCID'])
+        os.environ.setdefault('WORLD_SIZE', os.environ['SLURM_NTASKS'])
+        os.environ.setdefault('MASTER_PORT', '29500')
+        os.environ.setdefault('MASTER_ADDR', os.environ.get('SLURM_LAUNCH_NODE_IPADDR', '127.0.0.1'))
+    elif cfg.launcher == 'mpi':
+        os.environ.setdefault('RANK', os.environ['OMPI_COMM_WORLD_RANK'])
+        os.environ.setdefault('WORLD_SIZE', os.environ['OMPI_COMM_WORLD_SIZE'])
+    torch.distributed.init_process_group('gloo')
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+    cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
+
+
+def build_runner(cfg: Config) -> Runner:
+    runner_type = cfg.get('runner_type')
+    if runner_type is None:
+        return Runner.from_cfg(cfg)
+    from mmengine.registry import RUNNERS
+
+    return RUNNERS.build(cfg)
+
+
+def tool(main: Callable[[list[str] | None], Any]) -> Callable[[list[str] | None], int]:
+    """Wrap a tool: a user's error becomes one line on stderr and exit status 2, before training starts."""
+
+    def run(argv: list[str] | None = None) -> int:
+        # Fake tensors report shape errors of trial runs, which are expected.
+        logging.getLogger('torch._subclasses.fake_tensor').setLevel(logging.CRITICAL)
+        scope = DefaultScope.get_current_instance()
+        try:
+            main(argv)
+        except USER_ERRORS as error:
+            if os.environ.get('DMS_TRACEBACK') or getattr(error, '__dms_training__', False):
+                raise
+            print(f'error: {one_line(error)}', file=sys.stderr)
+            return 2
+        finally:
+            if scope is None and torch.distributed.is_available() and torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+        return 0
+
+    return run
+
+
+def one_line(error: BaseException) -> str:
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return ' '.join(text.split()) or type(error).__name__
+
+
+def walk(cfg: Any) -> Iterator[dict]:
+    """Every dict inside a config."""
+    if isinstance(cfg, dict):
+        yield cfg
+        for value in cfg.values():
+            yield from walk(value)
+    elif isinstance(cfg, (list, tuple)):
+        for value in cfg:
+            yield from walk(value)
+
+
+def training(function: Callable[[], Any]) -> Any:
+    """Run the training itself: an error in it is no wrong setting and keeps its traceback."""
+    try:
+        return function()
+    except Exception as error:
+        error.__dms_training__ = True  # type: ignore[attr-defined]
+        raise
+
+
+__all__ = ['add_common', 'build_runner', 'copy', 'load_config', 'prepare_launch', 'tool', 'training', 'walk']

@@ -1,0 +1,138 @@
+"""Structure + checkpoint -> slim weights, config and ONNX."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import os.path as osp
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from ..algorithms.dms import build_architecture
+from ..engine.checkpoint import read_checkpoint
+from ..models import SlimModel
+from ..slimming import Structure, build_slim
+from .common import add_common, load_config, tool
+
+HELP = """Turn what a search found into files that stand alone.
+
+  python tools/slim.py configs/demo/search.py work_dirs/search/structure.json \\
+      --checkpoint work_dirs/search/epoch_2.pth --out slim --onnx
+
+CONFIG is the search's or the retrain's config. The checkpoint may be the search's (its weights are made slim), a
+retrained slim model's, or missing (no weights are written then). Written to --out: slim.pth (a plain state_dict),
+structure.json, config.py (the retrain config on the slim model), and model.onnx, which is run in ONNX Runtime and
+compared with the slim model.
+"""
+
+
+def export_onnx(model: nn.Module, example: torch.Tensor, path: str) -> float:
+    """Export ``model(example)`` with a free batch dimension, run it in ONNX Runtime, return the largest difference.
+
+    Raises:
+        RuntimeError: ONNX Runtime gives other outputs (over 1e-3 of the largest).
+    """
+    import onnxruntime
+
+    model.eval()
+    with torch.no_grad():
+        expected = model(example)
+    batch = torch.export.Dim('batch', min=1)
+    torch.onnx.export(
+        model, (example,), path, dynamo=True, input_names=['input'], output_names=['output'],
+        dynamic_shapes=({0: batch},), external_data=False, verbose=False,
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    outputs = session.run(None, {session.get_inputs()[0].name: example.numpy()})
+    leaves = [expected] if isinstance(expected, torch.Tensor) else list(expected)
+    worst = 0.0
+    for a, b in zip(leaves, outputs):
+        worst = max(worst, float(np.abs(a.numpy() - b).max() / max(float(a.abs().max()), 1e-12)))
+    if worst > 1e-3:
+        raise RuntimeError(f'ONNX Runtime differs from the slim model by {worst:.1e} of the largest output')
+    return worst
+
+
+class TensorForward(nn.Module):
+    """A host model as a function of one tensor."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: torch.Tensor) -> Any:
+        return self.model(inputs, mode='tensor')
+
+
+def slim(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog='tools/slim.py', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_common(parser)
+    parser.add_argument('structure', help='structure.json of the search')
+    parser.add_argument('--checkpoint', help='checkpoint of the supernet or of the slim model')
+    parser.add_argument('--out', default='slim', help='folder to write to (default: slim)')
+    parser.add_argument('--onnx', action='store_true', help='also export ONNX, checked in ONNX Runtime')
+    parser.add_argument('--input-shape', type=int, nargs=3, metavar=('C', 'H', 'W'), help='of one sample, for ONNX')
+    args = parser.parse_args(argv)
+    cfg = load_config(args)
+    structure = Structure.load(args.structure)
+    from mmengine.registry import init_default_scope
+
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    architecture = cfg.model.get('architecture')
+    if architecture is None:
+        raise ValueError(f'{args.config} is no search or retrain config: its model has no `architecture`')
+    preprocessor = cfg.model.get('data_preprocessor', cfg.get('data_preprocessor'))
+    state = read_checkpoint(args.checkpoint) if args.checkpoint else None
+    os.makedirs(args.out, exist_ok=True)
+    if state is None:
+        model = SlimModel(architecture, args.structure, data_preprocessor=preprocessor)
+    else:
+        model = _slim_weights(architecture, preprocessor, structure, state.get('state_dict', state), args.checkpoint)
+        torch.save(model.state_dict(), osp.join(args.out, 'slim.pth'))
+    structure.save(osp.join(args.out, 'structure.json'))
+    config = Config(cfg.to_dict())
+    config.model = dict(
+        type='dms_mm.SlimModel',
+        architecture=architecture,
+        structure=osp.abspath(osp.join(args.out, 'structure.json')),
+        checkpoint=osp.abspath(osp.join(args.out, 'slim.pth')) if state is not None else None,
+        data_preprocessor=preprocessor,
+    )
+    config.custom_hooks = [h for h in config.get('custom_hooks') or [] if 'DMSHook' not in str(h.get('type'))]
+    config.dump(osp.join(args.out, 'config.py'))
+    print(f'slim model: {", ".join(f"{k} {v:,}" for k, v in structure.resources.items())}; written to {args.out}')
+    if args.onnx:
+        shape = args.input_shape or cfg.model.get('input_shape')
+        if shape is None:
+            raise ValueError('--onnx needs --input-shape C H W, as the config names none')
+        example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+        worst = export_onnx(TensorForward(model), example, osp.join(args.out, 'model.onnx'))
+        print(f'model.onnx agrees with the slim model to {worst:.1e} of the largest output in ONNX Runtime')
+
+
+def _slim_weights(architecture: Any, preprocessor: Any, structure: Structure, state: dict, path: str) -> nn.Module:
+    prefix = 'architecture.'
+    model = build_architecture(architecture, preprocessor)
+    if any(k.startswith(prefix) for k in state):
+        state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        problem = model.load_state_dict(state, strict=False)
+        model = build_slim(model, structure)  # type: ignore[assignment]
+    else:
+        model = build_slim(model, structure)  # type: ignore[assignment]
+        try:
+            problem = model.load_state_dict(state, strict=False)
+        except RuntimeError as error:
+            raise ValueError(f'checkpoint {path} does not fit the structure: {error}') from error
+    if problem.missing_keys or problem.unexpected_keys:
+        key = (problem.missing_keys + problem.unexpected_keys)[0]
+        raise ValueError(f'checkpoint {path} does not fit the architecture: key {key!r}')
+    return model
+
+
+main = tool(slim)

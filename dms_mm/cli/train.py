@@ -1,0 +1,82 @@
+"""Search, retrain or pretrain by a config."""
+
+from __future__ import annotations
+
+import argparse
+import os.path as osp
+
+from .common import add_common, build_runner, load_config, prepare_launch, tool, training
+
+HELP = """Train by a config: a search (model.type='dms_mm.DMS'), a retrain of what it found
+(model.type='dms_mm.SlimModel'), or any MMPretrain, MMDetection or MMYOLO config as it is.
+
+  search    python tools/train.py configs/demo/search.py --work-dir work_dirs/search
+            writes structure.json, slim.pth, units.md and widths.png to the work dir
+  retrain   python tools/train.py configs/demo/retrain.py \\
+                --cfg-options model.structure=work_dirs/search/structure.json
+  resume    add --resume (latest checkpoint of the work dir) or --resume FILE
+  8 GPUs    tools/dist_train.sh CONFIG 8        slurm: tools/slurm_train.sh PARTITION JOB CONFIG
+"""
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='tools/train.py', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_common(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from a checkpoint; without a file, from the latest one in the work dir, if there is one',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
+    return parser.parse_args(argv)
+
+
+def train(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    cfg = load_config(args)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'auto_scale_lr' not in cfg:
+            raise ValueError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+        _check_resume(cfg)
+    hooks = list(cfg.get('custom_hooks') or [])
+    kinds = {str(h.get('type')).rpartition('.')[2] for h in hooks}
+    if cfg.model.get('type') in ('DMS', 'dms_mm.DMS') and 'DMSHook' not in kinds:
+        hooks.append(dict(type='dms_mm.DMSHook'))
+    if 'SafeCheckpointHook' not in kinds:
+        hooks.append(dict(type='dms_mm.SafeCheckpointHook'))
+    cfg.custom_hooks = hooks
+    prepare_launch(cfg)
+    runner = build_runner(cfg)
+    training(runner.train)
+
+
+def _check_resume(cfg) -> None:  # type: ignore[no-untyped-def]
+    from mmengine.runner import find_latest_checkpoint
+
+    from ..engine.checkpoint import read_checkpoint
+
+    path = cfg.load_from
+    if path is None and osp.isdir(cfg.work_dir):
+        path = find_latest_checkpoint(cfg.work_dir)
+    if path is None:
+        return
+    state = read_checkpoint(path)
+    if 'state_dict' not in state or 'meta' not in state:
+        raise ValueError(f'{path} holds weights only; --resume needs a checkpoint that a runner saved')
+
+
+main = tool(train)

@@ -1,0 +1,3 @@
+from .small_images import SmallImages
+
+__all__ = ['SmallImages']

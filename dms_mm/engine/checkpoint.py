@@ -1,0 +1,123 @@
+"""Checkpoints that survive a kill, hold no pickled objects, and resume to the bit on CPU."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import Hook
+from mmengine.logging import HistoryBuffer
+
+from ..registry import HOOKS
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """A checkpoint's tensors, on CPU, with ``weights_only=True``.
+
+    Raises:
+        ValueError: missing, truncated or foreign file; names it.
+    """
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f'checkpoint {path} does not exist') from error
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f'checkpoint {path} is truncated, damaged or no checkpoint: {first}') from error
+    if not isinstance(state, dict):
+        raise ValueError(f'checkpoint {path} holds a {type(state).__name__}, not a state_dict')
+    return state
+
+
+class AtomicBackend(LocalBackend):
+    """Local files appear whole or not at all: written under a temporary name, then renamed."""
+
+    def put(self, obj: bytes | memoryview, filepath: Any) -> None:
+        filepath = os.fspath(filepath)
+        os.makedirs(os.path.dirname(filepath) or '.', exist_ok=True)
+        temporary = f'{filepath}.{os.getpid()}.tmp'
+        with open(temporary, 'wb') as file:
+            file.write(obj)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, filepath)
+
+    def put_text(self, obj: str, filepath: Any, encoding: str = 'utf-8') -> None:
+        self.put(obj.encode(encoding), filepath)
+
+
+register_backend('local', AtomicBackend, force=True, prefixes='')
+
+
+def plain(value: Any) -> Any:
+    """``value`` without objects that ``weights_only`` refuses: history buffers, NumPy scalars and arrays."""
+    if isinstance(value, HistoryBuffer):
+        log, count = value.data
+        return {'__history__': [torch.from_numpy(np.array(log)), torch.from_numpy(np.array(count))]}
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, dict):
+        kept = {k: plain(v) for k, v in value.items()}
+        return type(value)(kept) if type(value).__name__ == 'OrderedDict' else kept
+    if isinstance(value, (list, tuple)):
+        return type(value)([plain(v) for v in value]) if type(value) in (list, tuple) else [plain(v) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str, bytes, torch.Tensor)):
+        return value
+    return str(value)
+
+
+def restored(value: Any) -> Any:
+    """The inverse of :func:`plain` for history buffers."""
+    if isinstance(value, dict):
+        if '__history__' in value:
+            log, count = value['__history__']
+            buffer = HistoryBuffer()
+            buffer._log_history, buffer._count_history = log.numpy(), count.numpy()
+            return buffer
+        for key in list(value):
+            value[key] = restored(value[key])
+    return value
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(Hook):
+    """Makes the runner's checkpoints loadable with ``weights_only=True`` and adds the random states to them."""
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._random: dict[str, Any] | None = None
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        state = random.getstate()
+        kind, keys, position, has_gauss, cached = np.random.get_state()
+        checkpoint['random'] = {
+            'python': [state[0], list(state[1]), state[2]],
+            'numpy': [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+            'torch': torch.get_rng_state(),
+        }
+        for key in ('meta', 'message_hub', 'param_schedulers'):
+            if key in checkpoint:
+                checkpoint[key] = plain(checkpoint[key])
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        if 'message_hub' in checkpoint:
+            checkpoint['message_hub'] = restored(checkpoint['message_hub'])
+        self._random = checkpoint.get('random')
+
+    def before_train_epoch(self, runner: Any) -> None:
+        if self._random is None:
+            return
+        # Only now: building the loaders has drawn numbers since the checkpoint was read.
+        version, words, gauss = self._random['python']
+        random.setstate((version, tuple(words), gauss))
+        kind, keys, position, has_gauss, cached = self._random['numpy']
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+        torch.set_rng_state(self._random['torch'])
+        self._random = None

@@ -1,0 +1,3 @@
+from .slim import SlimModel
+
+__all__ = ['SlimModel']

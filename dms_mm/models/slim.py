@@ -1,0 +1,41 @@
+"""The slim model as a config entry."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mmengine.model import BaseModel, BaseModule
+
+from ..algorithms.dms import build_architecture, load_pretrained
+from ..registry import MODELS
+from ..slimming import build_slim
+
+
+def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
+    architecture: dict,
+    structure: str | os.PathLike[str],
+    checkpoint: str | None = None,
+    data_preprocessor: Any = None,
+) -> BaseModel:
+    """Build the supernet's architecture, make it slim, and return it: an object of the host library's own class.
+
+    Args:
+        architecture: config of the supernet, as in the search.
+        structure: structure file of the search.
+        checkpoint: slim weights to start from (``slim.pth`` of the search); None trains from scratch.
+
+    Raises:
+        StructureError: the file is damaged or made for another architecture.
+    """
+    model = build_slim(build_architecture(architecture, data_preprocessor), structure)
+    if checkpoint is not None:
+        load_pretrained(model, checkpoint)
+        for module in model.modules():
+            if isinstance(module, BaseModule):
+                # Or the runner would draw new weights over the loaded ones.
+                module._is_init = True
+    return model  # type: ignore[return-value]
+
+
+MODELS.register_module(module=SlimModel)

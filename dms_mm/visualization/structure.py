@@ -1,0 +1,51 @@
+"""A structure as a table and as a picture (figure 4 of the paper)."""
+
+from __future__ import annotations
+
+import os
+
+from ..slimming import Structure
+
+
+def unit_table(structure: Structure) -> str:
+    """Markdown: every unit before and after, and the resources."""
+    lines = ['| unit | kind | supernet | kept | share |', '| --- | --- | --- | --- | --- |']
+    for name, unit in structure.units.items():
+        kept = structure.kept(name)
+        flag = ' (under 5%)' if unit['kind'] == 'channel' and kept < 0.05 * unit['size'] else ''
+        lines.append(f'| {name} | {unit["kind"]} | {unit["size"]} | {kept} | {kept / unit["size"]:.0%}{flag} |')
+    lines += ['', '| resource | supernet | kept | share |', '| --- | --- | --- | --- |']
+    for name, value in structure.resources.items():
+        full = structure.supernet[name]
+        lines.append(f'| {name} | {full:,} | {value:,} | {value / full:.1%} |')
+    return '\n'.join(lines) + '\n'
+
+
+def plot_widths(structure: Structure, path: str | os.PathLike[str], title: str = '') -> None:
+    """Bars of kept widths over those of the supernet, then the blocks of every stage."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    parts = [
+        [(n, u) for n, u in structure.units.items() if u['kind'] != 'depth'],
+        [(n, u) for n, u in structure.units.items() if u['kind'] == 'depth'],
+    ]
+    labels = ['channels', 'blocks']
+    shown = [(label, part) for label, part in zip(labels, parts) if part]
+    ratios = [max(len(part), 3) for _, part in shown]
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(max(6, 0.28 * sum(ratios) + 2), 5), width_ratios=ratios, squeeze=False
+    )
+    for axis, (label, part) in zip(axes[0], shown):
+        x = range(len(part))
+        axis.bar(x, [u['size'] for _, u in part], color='#d5dbe3', label='supernet')
+        axis.bar(x, [structure.kept(n) for n, _ in part], color='#2b6cb0', label='kept')
+        axis.set_xticks(list(x), [n for n, _ in part], rotation=90, fontsize=6)
+        axis.set_ylabel(label)
+    axes[0][0].legend()
+    axes[0][0].set_title(title or ', '.join(f'{k} {v:,}' for k, v in structure.resources.items()), fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
