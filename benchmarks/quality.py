@@ -12,36 +12,27 @@ from __future__ import annotations
 
 import argparse
 import copy
-import gzip
 import json
-import os
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dms_mm import Search, build_slim, make_searchable
-from dms_mm.algorithms.budget import fit_counts, uniform_ratio
+from dms_mm.algorithms.budget import uniform_keep
+from dms_mm.datasets.small_images import load_images
 
 RESULTS = Path(__file__).parent / 'results'
-ROOT = Path(os.environ.get('FASHION_MNIST', '/usr/share/datasets/fashion-mnist'))
-
-
-def read_idx(path: Path) -> torch.Tensor:
-    data = gzip.open(path, 'rb').read()
-    dims = data[3]
-    shape = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], 'big') for i in range(dims)]
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=4 + 4 * dims).reshape(shape).copy())
 
 
 def load(split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    images = read_idx(ROOT / f'{split}-images-idx3-ubyte.gz').float().div_(255).sub_(0.286).div_(0.353)
-    return images[:, None], read_idx(ROOT / f'{split}-labels-idx1-ubyte.gz').long()
+    images, labels, _ = load_images('fashion-mnist', split)
+    x = torch.from_numpy(images.copy()).float().div_(255).sub_(0.286).div_(0.353)
+    return x[:, None], torch.from_numpy(labels)
 
 
 def efficientnet() -> nn.Module:
@@ -127,9 +118,7 @@ def structure_of(args, method: str, seed: int, images, labels):
     model = NETS[args.net]()
     space = make_searchable(model, torch.zeros(2, 1, 28, 28), min_channels=args.min_channels)
     if method.startswith('uniform'):
-        ratio = uniform_ratio(space, {'macs': args.budget}, scale_depth=method == 'uniform-depth')
-        space.bank.ratio.data.copy_(ratio)
-        keep = fit_counts(space, {'macs': args.budget * space.supernet['macs']})
+        keep = uniform_keep(space, {'macs': args.budget}, scale_depth=method == 'uniform-depth')
         for unit in space.units.values():
             space.bank.harden(unit.index, keep[unit.start : unit.start + unit.size])
         return space.structure(), 0.0
@@ -150,15 +139,15 @@ def run(args) -> None:
         score = images[-5000:], labels[-5000:]
         images, labels = images[:-5000], labels[:-5000]
     else:
-        score = load('t10k')
+        score = load('test')
     RESULTS.mkdir(exist_ok=True)
     for method in args.methods:
         structure, seconds = structure_of(args, method, args.seed, images, labels)
         torch.manual_seed(1000 + args.seed)
         slim = build_slim(NETS[args.net](), copy.deepcopy(structure))
         retrain = fit(slim, images, labels, args.epochs, 100 + args.seed, args.lr)
-        widths = {n: f"{structure.kept(n)}/{u['size']}" for n, u in structure.units.items()}
-        thin = [n for n, u in structure.units.items() if u['kind'] == 'channel' and structure.kept(n) < 0.05 * u['size']]
+        widths = {n: f'{structure.kept(n)}/{u["size"]}' for n, u in structure.units.items()}
+        thin = structure.strangled()
         row = dict(
             net=args.net, budget=args.budget, method=method, seed=args.seed, held_out=args.held_out,
             accuracy=round(accuracy(slim, *score), 2), macs=structure.resources['macs'],

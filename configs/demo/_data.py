@@ -14,9 +14,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=500,
     num_workers=0,
-    dataset=dict(
-        type='dms_mm.SmallImages', name='auto', split='test', pipeline=[dict(type='mmpretrain.PackInputs')]
-    ),
+    dataset=dict(type='dms_mm.SmallImages', name='auto', split='test', pipeline=[dict(type='mmpretrain.PackInputs')]),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 val_evaluator = dict(type='mmpretrain.Accuracy', topk=(1,))

@@ -66,7 +66,7 @@ def fit_counts(space: SearchSpace, targets: Mapping[str, float], ratio: Tensor |
     depth = torch.tensor([u.kind == 'depth' for u in units], device=want.device)
     fixed = bank.hardened.clone()
     step = torch.tensor([u.round_to for u in units], device=want.device)
-    base = bank.hard_counts()
+    base = bank.hard_counts(ratio)
     blocks = bank.hard_keep(base)
 
     def counts_of(shift: float) -> Tensor:
@@ -81,9 +81,7 @@ def fit_counts(space: SearchSpace, targets: Mapping[str, float], ratio: Tensor |
 
     # A block can only go as a whole: drop the least important ones while even the thinnest widths don't fit.
     while not fits(torch.where(fixed | depth, base, bank.min_keep), blocks):
-        removable = [
-            u for u in units if u.kind == 'depth' and not fixed[u.index] and int(base[u.index]) > u.min_keep
-        ]
+        removable = [u for u in units if u.kind == 'depth' and not fixed[u.index] and int(base[u.index]) > u.min_keep]
         if not removable:
             raise ValueError('the target is out of reach with the blocks and units that are fixed already')
         unit = max(removable, key=lambda u: float(ratio[u.index]))
@@ -109,8 +107,9 @@ def fit_counts(space: SearchSpace, targets: Mapping[str, float], ratio: Tensor |
     return torch.where(depth[bank.segment], blocks, bank.hard_keep(counts))
 
 
-def uniform_ratio(space: SearchSpace, target: Mapping[str, float], scale_depth: bool = False) -> Tensor:
-    """(U,) ratios of uniform scaling: every width, and on request every depth, by one factor."""
+@torch.no_grad()
+def uniform_keep(space: SearchSpace, target: Mapping[str, float], scale_depth: bool = False) -> Tensor:
+    """(N,) bool: uniform scaling to the target: every width, and on request every depth, by one factor."""
     bank = space.bank
     targets = parse_target(space, target)
     depth = torch.tensor([u.kind == 'depth' for u in space.units.values()], device=bank.ratio.device)
@@ -127,4 +126,4 @@ def uniform_ratio(space: SearchSpace, target: Mapping[str, float], scale_depth: 
         middle = (low + top) / 2
         over = any(float(space.counters[n].continuous(bank, ratio(middle))) > t for n, t in targets.items())
         low, top = (middle, top) if over else (low, middle)
-    return ratio(top).to(bank.ratio.dtype)
+    return fit_counts(space, targets, ratio(top))

@@ -205,9 +205,7 @@ class Search:
 
         def gap(shift: float) -> float:
             a = ratio(shift)
-            return max(
-                math.log(float(self.space.counters[n].continuous(bank, a)) / self.goal(n)) for n in self.targets
-            )
+            return max(math.log(float(self.space.counters[n].continuous(bank, a)) / self.goal(n)) for n in self.targets)
 
         low, top = -0.5, 0.5
         while gap(low) < 0 and low > -16:

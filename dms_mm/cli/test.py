@@ -6,7 +6,7 @@ import argparse
 
 from .common import add_common, build_runner, load_config, prepare_launch, tool, training
 
-HELP = """Evaluate a checkpoint: of a search (with the structure's present masks), of a slim model, or of any host config.
+HELP = """Evaluate a checkpoint: of a search (with its present masks), of a slim model, or of any host config.
 
   python tools/test.py configs/demo/retrain.py work_dirs/retrain/epoch_4.pth \\
       --cfg-options model.structure=work_dirs/search/structure.json

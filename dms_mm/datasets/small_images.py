@@ -82,7 +82,12 @@ class SmallImages(BaseDataset):
     """
 
     def __init__(
-        self, name: str = 'auto', split: str = 'train', root: str | None = None, pipeline: list | tuple = (), **kwargs: Any
+        self,
+        name: str = 'auto',
+        split: str = 'train',
+        root: str | None = None,
+        pipeline: list | tuple = (),
+        **kwargs: Any,
     ) -> None:
         self.name, self.split, self.root = name, split, root
         super().__init__(pipeline=list(pipeline), serialize_data=False, **kwargs)

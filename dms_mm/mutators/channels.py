@@ -42,8 +42,8 @@ def find_channel_units(
     signature: dict[int, list[int]] = {}
     place: dict[int, tuple[int, int]] = {}
     for k, (name, dim) in enumerate(producers):
-        roots = elements.find(trace.params[name][dim])
-        for position, root in enumerate(dict.fromkeys(roots.tolist())):
+        line = elements.find(trace.params[name][dim]).tolist()
+        for position, root in enumerate(dict.fromkeys(line)):
             signature.setdefault(root, []).append(k)
             place.setdefault(root, (k, position))
     groups: dict[tuple[int, ...], list[int]] = {}

@@ -55,6 +55,17 @@ class ResourceModel(nn.Module):
         terms: factor, dimensions and depth elements of every operator (MACs) or parameter (params).
     """
 
+    factor: Tensor
+    index: Tensor
+    depth: Tensor
+    const: Tensor
+    unit_row: Tensor
+    unit_col: Tensor
+    unit_mult: Tensor
+    element_row: Tensor
+    element_col: Tensor
+    element_mult: Tensor
+
     def __init__(self, name: str, terms: Iterable[Term], bank: TopkBank) -> None:
         super().__init__()
         self.name = name

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ..mutables import ChannelUnit, DepthUnit, MutableUnit
 from ..resources.model import Dim, Term
@@ -54,7 +54,7 @@ def make_plan(trace: Trace, units: Sequence[MutableUnit], model: nn.Module) -> P
                 plan.lookup[trace.elements.find(roots)] = unit.start + k
         elif isinstance(unit, DepthUnit):
             plan.blocks += [(path, unit.start + k) for k, path in enumerate(unit.blocks)]
-    tensors = dict(model.named_parameters())
+    tensors: dict[str, Tensor] = dict(model.named_parameters())
     tensors.update(model.named_buffers())
     for name, dims in trace.params.items():
         owners: list[np.ndarray | None] = []

@@ -66,9 +66,10 @@ def _fits(model: nn.Module, structure: Structure) -> None:
     tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     tensors.update(model.named_buffers(remove_duplicate=False))
     advice = 'The structure file was made for another architecture; build the model with the config of the search.'
+    owner = type(model).__name__
     for name, shape in structure.shapes.items():
         if name not in tensors:
-            raise StructureError(f'{type(model).__name__} has no parameter {name!r}, which the structure slices. {advice}')
+            raise StructureError(f'{owner} has no parameter {name!r}, which the structure slices. {advice}')
         if list(tensors[name].shape) != list(shape):
             raise StructureError(
                 f'parameter {name!r} has shape {tuple(tensors[name].shape)} in the model but {tuple(shape)} in the '
@@ -80,7 +81,7 @@ def _fits(model: nn.Module, structure: Structure) -> None:
             raise StructureError(f'{type(model).__name__} has no module {path!r}, which the structure names. {advice}')
     count = len(list(model.named_parameters()))
     if structure.parameters and count != structure.parameters:
-        raise StructureError(f'the model has {count} parameters, the structure expects {structure.parameters}. {advice}')
+        raise StructureError(f'{owner} has {count} parameters, the structure expects {structure.parameters}. {advice}')
 
 
 def build_slim(model: nn.Module, structure: Structure | str | os.PathLike[str]) -> nn.Module:

@@ -63,6 +63,16 @@ class Structure:
     def kept(self, unit: str) -> int:
         return len(from_ranges(self.units[unit]['keep']))
 
+    def strangled(self, share: float = 0.05) -> list[str]:
+        """Widths that keep less than ``share`` of their channels, outside of removed blocks: a search gone astray."""
+        return [
+            name
+            for name, unit in self.units.items()
+            if unit['kind'] != 'depth'
+            and self.kept(name) < share * unit['size']
+            and not any(name.startswith(block + '.') for block in self.removed)
+        ]
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON under a temporary name, then rename."""
         path = Path(path)

@@ -129,9 +129,10 @@ class TopkBank(nn.Module):
         return torch.where(self.hardened, hard, hard + soft - soft.detach())
 
     @torch.no_grad()
-    def hard_counts(self) -> Tensor:
+    def hard_counts(self, ratio: Tensor | None = None) -> Tensor:
         """(U,) long: ``round((1 - a) N)`` within bounds, or what a hardened unit keeps."""
-        free = torch.round((1 - self.ratio.double()) * self.size).long()
+        ratio = self.ratio if ratio is None else ratio
+        free = torch.round((1 - ratio.double()) * self.size).long()
         free = torch.minimum(torch.maximum(free, self.min_keep), self.size)
         kept = torch.zeros_like(self.size).index_add(0, self.segment, self.keep.long())
         return torch.where(self.hardened, kept, free)
