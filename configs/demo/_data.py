@@ -9,7 +9,7 @@ train_dataloader = dict(
     batch_size=128,
     num_workers=0,
     dataset=dict(type='dms_mm.SmallImages', name='auto', split='train', pipeline=train_pipeline),
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='InfiniteSampler', shuffle=True),
 )
 val_dataloader = dict(
     batch_size=500,

@@ -53,7 +53,23 @@ def minimal(space: SearchSpace) -> dict[str, int]:
 
 
 @torch.no_grad()
-def fit_counts(space: SearchSpace, targets: Mapping[str, float], ratio: Tensor | None = None) -> Tensor:
+def floor_counts(space: SearchSpace, targets: Mapping[str, float], share: float) -> Tensor:
+    """(U,) long, fewest elements of each unit: ``share`` of every width, or only the units' own bounds if the targets
+    leave no room (at least a factor of two) above such a floor."""
+    bank = space.bank
+    depth = torch.tensor([u.kind == 'depth' for u in space.units.values()], device=bank.size.device)
+    low = torch.maximum(bank.min_keep, torch.ceil(share * bank.size.double()).long())
+    low = torch.where(depth, bank.min_keep, low)
+    rank = torch.arange(len(bank.segment), device=bank.segment.device) - bank.start[bank.segment]
+    keep = torch.where(bank.hardened[bank.segment], bank.keep, rank < low[bank.segment])
+    room = all(2 * space.counters[name].count(keep, bank) <= target for name, target in targets.items())
+    return low if room else bank.min_keep
+
+
+@torch.no_grad()
+def fit_counts(
+    space: SearchSpace, targets: Mapping[str, float], ratio: Tensor | None = None, low: Tensor | None = None
+) -> Tensor:
     """(N,) bool: the structure nearest to the ratios that is within every target, filled up from below.
 
     Blocks are decided by the ratios first and left; widths are scaled together to just fit, then single elements are
@@ -62,6 +78,7 @@ def fit_counts(space: SearchSpace, targets: Mapping[str, float], ratio: Tensor |
     bank = space.bank
     units = list(space.units.values())
     ratio = bank.ratio.detach() if ratio is None else ratio
+    low = bank.min_keep if low is None else low
     want = (1 - ratio.double()) * bank.size
     depth = torch.tensor([u.kind == 'depth' for u in units], device=want.device)
     fixed = bank.hardened.clone()
@@ -71,7 +88,7 @@ def fit_counts(space: SearchSpace, targets: Mapping[str, float], ratio: Tensor |
 
     def counts_of(shift: float) -> Tensor:
         k = torch.floor(want * math.exp(shift) / step + 0.5) * step
-        k = torch.minimum(torch.maximum(k, bank.min_keep), bank.size).long()
+        k = torch.minimum(torch.maximum(k, low), bank.size).long()
         return torch.where(fixed | depth, base, k)
 
     def fits(counts: Tensor, keep: Tensor) -> bool:
@@ -80,19 +97,19 @@ def fit_counts(space: SearchSpace, targets: Mapping[str, float], ratio: Tensor |
         return all(space.counters[n].count(keep, bank) <= t for n, t in targets.items())
 
     # A block can only go as a whole: drop the least important ones while even the thinnest widths don't fit.
-    while not fits(torch.where(fixed | depth, base, bank.min_keep), blocks):
+    while not fits(torch.where(fixed | depth, base, low), blocks):
         removable = [u for u in units if u.kind == 'depth' and not fixed[u.index] and int(base[u.index]) > u.min_keep]
         if not removable:
             raise ValueError('the target is out of reach with the blocks and units that are fixed already')
         unit = max(removable, key=lambda u: float(ratio[u.index]))
         base[unit.index] -= 1
         blocks = bank.hard_keep(base)
-    low, high = -20.0, 20.0
+    under, over = -20.0, 20.0
     for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if fits(counts_of(middle), blocks) else (low, middle)
-    counts = counts_of(low)
-    exact = want * math.exp(low)
+        middle = (under + over) / 2
+        under, over = (middle, over) if fits(counts_of(middle), blocks) else (under, middle)
+    counts = counts_of(under)
+    exact = want * math.exp(under)
     order = torch.argsort((exact - counts) / bank.size, descending=True).tolist()
     progress = True
     while progress:

@@ -117,6 +117,14 @@ class DMS(BaseModel):
         out = self.architecture(inputs, data_samples, mode=mode)
         if mode == 'loss':
             out = dict(out)
+            # Named without "loss", so that it is logged and not added to the sum.
+            out['task'] = sum(_total(v) for k, v in out.items() if 'loss' in k)
             # Its gradient goes to the ratios by Search.step, apart from the weights'.
             out['loss_resource'] = self.search.resource_loss().detach()
         return out
+
+
+def _total(value: Any) -> torch.Tensor:
+    """A loss entry, which may be a list, as one detached number."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return torch.stack([v.detach().mean() for v in values]).sum()

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..slimming.structure import Structure
 from ..space import SearchSpace
 from ..topk.functional import SCORES
-from .budget import fit_counts, parse_target
+from .budget import fit_counts, floor_counts, parse_target
 
 RULES = ('balanced', 'paper')
 
@@ -34,6 +34,8 @@ class Search:
         target: ``{'macs': 0.5}``; at most 1.0 is a share of the supernet, above it an absolute count per sample.
             Several entries are met together.
         total_steps: calls of :meth:`step` in the whole search.
+        floor: share of every width that the balanced rule keeps, so that no layer is strangled; given up where the target
+            needs less.
         warmup: share of the steps that train weights and importance alone.
         ramp: share of the steps, after the warm-up, in which the target falls from supernet to budget (eq. 10).
         widths_only: share of the steps at the end in which the blocks' masks are hard.
@@ -55,8 +57,9 @@ class Search:
         ramp: float = 0.4,
         widths_only: float = 0.2,
         travel: float = 1.5,
-        momentum: float = 0.9,
+        momentum: float = 0.98,
         clip: float = 2.0,
+        floor: float = 0.05,
         lr: float = 0.01,
         weight: float = 1.0,
         score: str = 'taylor',
@@ -74,6 +77,7 @@ class Search:
         self.rule, self.score, self.decay = rule, score, decay
         self.warmup, self.ramp, self.widths_only = warmup, ramp, widths_only
         self.travel, self.momentum, self.clip = travel, momentum, clip
+        self.low = floor_counts(space, self.targets, floor if rule == 'balanced' else 0.0)
         self.lr, self.weight = lr, weight
         self.bank.ratio.grad = None
         self.bank.warm.fill_(warmup > 0)
@@ -196,7 +200,7 @@ class Search:
         """Shift all free ``theta`` by one number so that the continuous resource meets the scheduled target."""
         bank = self.bank
         # A stage that lost its last block must be able to come back, so its ratio stays just short of one.
-        high = 1 - bank.min_keep.double().clamp_min(0.25) / bank.size.double()
+        high = 1 - self.low.double().clamp_min(0.25) / bank.size.double()
 
         def ratio(shift: float) -> Tensor:
             a = 1 - torch.exp(-(theta + shift))
@@ -227,7 +231,7 @@ class Search:
     # -- the end
     def finalize(self) -> Structure:
         """Harden every unit so that the target is met: never above, at most 1% below where the space allows."""
-        keep = fit_counts(self.space, self.targets)
+        keep = fit_counts(self.space, self.targets, low=self.low)
         for unit in self.space.units.values():
             self.bank.harden(unit.index, keep[unit.start : unit.start + unit.size])
         return self.space.structure()

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import IterBasedTrainLoop
 
 from ..registry import HOOKS
 
@@ -85,23 +87,40 @@ def restored(value: Any) -> Any:
     return value
 
 
+class _SeededIterator:
+    """Draws the batch of iteration i with random states that depend on i alone."""
+
+    def __init__(self, iterator: Any, seed: int) -> None:
+        self._iterator, self._seed, self._count = iterator, seed, 0
+
+    def __iter__(self) -> _SeededIterator:
+        return self
+
+    def __next__(self) -> Any:
+        reseed(self._seed, self._count)
+        self._count += 1
+        return next(self._iterator)
+
+
+def reseed(seed: int, count: int) -> None:
+    """Random states of Python, NumPy and torch as a function of a seed and a place in the run."""
+    value = int(np.random.SeedSequence([seed, count]).generate_state(1)[0])
+    random.seed(value)
+    np.random.seed(value)
+    torch.manual_seed(value)
+
+
 @HOOKS.register_module()
 class SafeCheckpointHook(Hook):
-    """Makes the runner's checkpoints loadable with ``weights_only=True`` and adds the random states to them."""
+    """Checkpoints that load with ``weights_only=True``, and runs that resume to the same end.
+
+    Random numbers are seeded anew at every epoch (in iteration-based loops at every batch), so that they don't depend
+    on where a run was interrupted.
+    """
 
     priority = 'LOWEST'
 
-    def __init__(self) -> None:
-        self._random: dict[str, Any] | None = None
-
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        state = random.getstate()
-        kind, keys, position, has_gauss, cached = np.random.get_state()
-        checkpoint['random'] = {
-            'python': [state[0], list(state[1]), state[2]],
-            'numpy': [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
-            'torch': torch.get_rng_state(),
-        }
         for key in ('meta', 'message_hub', 'param_schedulers'):
             if key in checkpoint:
                 checkpoint[key] = plain(checkpoint[key])
@@ -109,15 +128,11 @@ class SafeCheckpointHook(Hook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         if 'message_hub' in checkpoint:
             checkpoint['message_hub'] = restored(checkpoint['message_hub'])
-        self._random = checkpoint.get('random')
 
     def before_train_epoch(self, runner: Any) -> None:
-        if self._random is None:
-            return
-        # Only now: building the loaders has drawn numbers since the checkpoint was read.
-        version, words, gauss = self._random['python']
-        random.setstate((version, tuple(words), gauss))
-        kind, keys, position, has_gauss, cached = self._random['numpy']
-        np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-        torch.set_rng_state(self._random['torch'])
-        self._random = None
+        seed = (runner.seed or 0) + 1_000_003 * get_rank()
+        loop = runner.train_loop
+        if isinstance(loop, IterBasedTrainLoop):
+            loop.dataloader_iterator = _SeededIterator(loop.dataloader_iterator, seed)
+        else:
+            reseed(seed, runner.epoch)

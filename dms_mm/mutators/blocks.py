@@ -110,7 +110,7 @@ def adapter_of(module: nn.Module, extra: Mapping[str, str] | None = None) -> Ada
     """The adapter of a block's class or of one of its bases; ``extra`` maps class names to branch names."""
     for cls in type(module).__mro__:
         path = f'{cls.__module__}.{cls.__qualname__}'
-        for key in (path, cls.__qualname__):
+        for key in (path, cls.__name__):
             if extra and key in extra:
                 branch = extra[key]
                 return lambda block: branch
@@ -132,7 +132,7 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
         adapter = adapter_of(module, extra)
         if adapter is None or not path:
             continue
-        matched.update({class_path(module), type(module).__qualname__})
+        matched.update(c for cls in type(module).__mro__ for c in (f'{cls.__module__}.{cls.__qualname__}', cls.__name__))
         parent, _, child = path.rpartition('.')
         groups = runs.setdefault(parent, [[]])
         branch = adapter(module)
@@ -150,7 +150,7 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
         if last is not None and _number(child) != _number(last) + 1:
             groups.append([])
         groups[-1].append((path, branch))
-    missing = [name for name in extra or () if name not in matched and name.split('.')[-1] not in matched]
+    missing = [name for name in extra or () if name not in matched]
     if missing:
         raise ValueError(f'no module of class {missing[0]!r} (entry of `blocks`) is in the model')
     units = []

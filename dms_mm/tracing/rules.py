@@ -410,21 +410,17 @@ def batch_norm(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
 def contract(t: Tracer, x: Any, x_dim: int, w: Any, w_dim: int, operator: str) -> None:
     """Tie the contracted dimension of both sides and note which parameter takes the mask."""
     a, b = t.along(x, x_dim), t.along(w, w_dim)
-    holder = w if t.source(w) else (x if t.source(x) else None)
-    if holder is None and (a or b):
+    holder, dim, mine = (w, w_dim, b) if t.source(w) else (x, x_dim, a)
+    if not t.source(holder):
         t.freeze([(0, ids) for ids in a + b], f'{operator} of two activations')
         return
+    t.produce(holder, [ids for d, ids in t.axes(holder) if d != dim])
     if len(a) != len(b):
         t.freeze([(0, ids) for ids in a + b], f'{operator} with an input that nothing prunes')
         return
     for left, right in zip(a, b):
         t.elements.union(left, right)
-    if holder is not None:
-        t.consume(holder, b if holder is w else a)
-    produced = w if holder is w else x
-    if produced is not None and t.source(produced):
-        other = [ids for d, ids in t.axes(produced) if d != (w_dim if produced is w else x_dim)]
-        t.produce(produced, other)
+    t.consume(holder, mine)
 
 
 @rule('convolution', '_convolution', 'mkldnn_convolution', 'cudnn_convolution')

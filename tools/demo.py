@@ -1,0 +1,146 @@
+#!/usr/bin/env python
+"""The main job on real images: search and retrain, beside uniform scaling to the same MACs with the same retraining.
+
+    python tools/demo.py [--data digits|fashion-mnist] [--seeds 0 1 2] [--out work_dirs/demo]
+
+Runs tools/train.py and tools/uniform.py on configs/demo, prints one table, and writes it with the pictures to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def tool(name: str, *args: str, log: Path) -> float:
+    """Run a tool, its output in a log; returns seconds."""
+    begin = time.time()
+    with open(log, 'w') as file:
+        command = [sys.executable, str(ROOT / 'tools' / name), *args]
+        status = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT).returncode
+    if status:
+        print(log.read_text()[-3000:], file=sys.stderr)
+        raise SystemExit(f'{name} failed; its log is {log}')
+    return time.time() - begin
+
+
+def latency(structure: Path | None) -> float:
+    """Median milliseconds of a forward with batch 1 on this CPU."""
+    import torch
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from dms_mm.compat import import_scope
+    from dms_mm.models import SlimModel
+    from dms_mm.algorithms.dms import build_architecture
+
+    import_scope('mmpretrain')
+    init_default_scope('mmpretrain')
+    architecture = Config.fromfile(ROOT / 'configs/demo/_supernet.py').architecture
+    model = (SlimModel(architecture, structure) if structure else build_architecture(architecture)).eval()
+    x = torch.rand(1, 1, 28, 28)
+    times = []
+    with torch.inference_mode():
+        for _ in range(220):
+            begin = time.perf_counter()
+            model(x)
+            times.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(times[20:])
+
+
+def accuracy(folder: Path) -> float:
+    """Test accuracy at the end of a run, from the log that MMEngine writes as JSON lines."""
+    lines = [json.loads(x) for f in sorted(folder.glob('*/vis_data/scalars.json')) for x in f.read_text().splitlines()]
+    return [x['accuracy/top1'] for x in lines if 'accuracy/top1' in x][-1]
+
+
+def one(out: Path, data: str, seed: int) -> list[dict]:
+    out.mkdir(parents=True, exist_ok=True)
+    options = [f'{k}.dataset.name={data}' for k in ('train_dataloader', 'val_dataloader', 'test_dataloader')]
+    options += [f'randomness.seed={seed}']
+    search, uniform = out / 'search', out / 'uniform.json'
+    print(f'seed {seed}: search ...', flush=True)
+    searching = tool(
+        'train.py', 'configs/demo/search.py', '--work-dir', str(search), '--cfg-options', *options, log=out / 'search.log'
+    )
+    tool('uniform.py', 'configs/demo/search.py', str(uniform), '--depth', log=out / 'uniform.log')
+    rows = []
+    for name, structure, seconds in (
+        ('searched (DMS_np)', search / 'structure.json', searching),
+        ('uniformly scaled', uniform, 0.0),
+    ):
+        print(f'seed {seed}: retrain, {name} ...', flush=True)
+        folder = out / name.split()[0]
+        again = [*options, f'model.structure={structure}', 'train_cfg.val_interval=1500']
+        retraining = tool(
+            'train.py', 'configs/demo/retrain.py', '--work-dir', str(folder), '--cfg-options', *again,
+            log=out / f'{folder.name}.log',
+        )  # fmt: skip
+        found = json.loads(structure.read_text())
+        rows.append(
+            dict(
+                name=name, seed=seed, macs=found['resources']['macs'], params=found['resources']['params'],
+                supernet=found['supernet'], accuracy=accuracy(folder), search=seconds, retrain=retraining,
+                latency=latency(structure),
+            )
+        )  # fmt: skip
+    return rows
+
+
+def spread(values: list[float], digits: int) -> str:
+    text = f'{statistics.mean(values):.{digits}f}'
+    return text if len(values) == 1 else f'{text} ± {statistics.stdev(values):.{digits}f}'
+
+
+def table(rows: list[dict]) -> str:
+    full = rows[0]['supernet']
+    lines = [
+        '| model | MACs | params | test accuracy | search s | retrain s | latency ms |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
+        f'| supernet | {full["macs"]:,} | {full["params"]:,} | | | | {latency(None):.2f} |',
+    ]
+    for name in dict.fromkeys(r['name'] for r in rows):
+        mine = [r for r in rows if r['name'] == name]
+        lines.append(
+            f'| {name} | {statistics.mean(r["macs"] for r in mine):,.0f} '
+            f'| {statistics.mean(r["params"] for r in mine):,.0f} | {spread([r["accuracy"] for r in mine], 2)} '
+            f'| {statistics.mean(r["search"] for r in mine):.0f} | {statistics.mean(r["retrain"] for r in mine):.0f} '
+            f'| {statistics.mean(r["latency"] for r in mine):.2f} |'
+        )
+    return '\n'.join(lines) + '\n'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', choices=['digits', 'fashion-mnist'], default='digits')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--out', default='work_dirs/demo')
+    args = parser.parse_args()
+    out = Path(args.out).resolve()
+    begin = time.time()
+    rows = [row for seed in args.seeds for row in one(out / f'{args.data}-{seed}', args.data, seed)]
+    text = table(rows)
+    (out / f'{args.data}.md').write_text(text)
+    (out / f'{args.data}.json').write_text(json.dumps(rows, indent=1) + '\n')
+    print(f'\n{args.data}, {time.time() - begin:.0f} s in all\n\n{text}')
+    from dms_mm import Structure
+    from dms_mm.visualization import plot_widths
+
+    for seed in args.seeds:
+        folder = out / f'{args.data}-{seed}'
+        plot_widths(Structure.load(folder / 'uniform.json'), folder / 'uniform.png', 'uniformly scaled')
+        os.replace(folder / 'search' / 'widths.png', folder / 'searched.png')
+    print(f'pictures: {out}/{args.data}-*/searched.png and uniform.png')
+
+
+if __name__ == '__main__':
+    main()
