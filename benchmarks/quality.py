@@ -1,8 +1,8 @@
 """Is the search worth it? Searched against uniformly scaled structures of equal MACs on Fashion-MNIST.
 
-    python benchmarks/quality.py curve  --net efficientnet          the uniform accuracy/MACs curve
-    python benchmarks/quality.py run --net flat --budget 0.1 --seed 0 --methods balanced paper uniform
-    python benchmarks/quality.py table                              the table and the picture of all recorded runs
+    python benchmarks/quality.py run --net flat --budget 0.1 --seed 0 --methods balanced paper uniform uniform-depth
+    python benchmarks/quality.py all        every run of docs/benchmarks.md, two processes side by side; some hours
+    python benchmarks/quality.py table      the table and the picture of all recorded runs, into docs/
 
 Every run appends a line to benchmarks/results/quality.jsonl. ``--held-out`` trains without the last 5,000 training
 images and scores on them: hyperparameters are chosen with it, and test images are looked at once.
@@ -13,15 +13,21 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import statistics
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from matplotlib import pyplot as plt
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _docs import write_block
+
 from dms_mm import Search, build_slim, make_searchable
 from dms_mm.algorithms.budget import uniform_keep
 from dms_mm.datasets.small_images import load_images
@@ -152,7 +158,8 @@ def run(args) -> None:
             net=args.net, budget=args.budget, method=method, seed=args.seed, held_out=args.held_out,
             accuracy=round(accuracy(slim, *score), 2), macs=structure.resources['macs'],
             params=structure.resources['params'], share=structure.resources['macs'] / structure.supernet['macs'],
-            search_s=round(seconds, 1), retrain_s=round(retrain, 1), strangled=thin, widths=widths, tag=args.tag,
+            search_s=round(seconds, 1), retrain_s=round(retrain, 1), strangled=thin,
+            removed=structure.removed, widths=widths, tag=args.tag,
             options=args.search,
         )  # fmt: skip
         with open(args.out, 'a') as f:
@@ -160,9 +167,85 @@ def run(args) -> None:
         print({k: v for k, v in row.items() if k not in ('options',)}, flush=True)
 
 
+# Budgets as shares of each supernet's MACs, epochs of search and of retraining.
+PLAN = {
+    'flat': ((0.1, 0.06, 0.03), 1.0, 5.0, ('balanced', 'paper', 'uniform', 'uniform-depth')),
+    'efficientnet': ((0.1, 0.05, 0.2), 0.6, 2.5, ('balanced', 'paper', 'uniform-depth')),
+}
+PAPER = '{"lr": 0.03}'
+
+
+def run_all(args) -> None:
+    """The whole plan, one process a seed at a time, two side by side."""
+    jobs = []
+    for seed in (0, 1, 2):
+        for net, (budgets, search, epochs, methods) in PLAN.items():
+            for budget in budgets:
+                jobs.append(
+                    [sys.executable, __file__, 'run', '--net', net, '--seed', str(seed), '--budget', str(budget),
+                     '--search-epochs', str(search), '--epochs', str(epochs), '--paper', PAPER, '--out', args.out,
+                     '--methods', *methods]
+                )  # fmt: skip
+    with ThreadPoolExecutor(2) as pool:
+        for status in pool.map(lambda job: subprocess.run(job).returncode, jobs):
+            if status:
+                raise SystemExit(status)
+
+
+def table(args) -> None:
+    rows = [json.loads(line) for line in Path(args.out).read_text().splitlines()]
+    lines = [
+        '| supernet | MACs | method | test accuracy | against uniform | thinnest width | search s | retrain s |',
+        '| --- | --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    figure, axes = plt.subplots(1, len(PLAN), figsize=(11, 4.2))
+    for axis, (net, (budgets, _, _, methods)) in zip(axes, PLAN.items()):
+        curves: dict[str, list[tuple[float, float, float]]] = {m: [] for m in methods}
+        for budget in sorted(budgets):
+            group = {m: [r for r in rows if (r['net'], r['budget'], r['method']) == (net, budget, m)] for m in methods}
+            group = {m: runs for m, runs in group.items() if runs}
+            means = {m: statistics.mean(r['accuracy'] for r in runs) for m, runs in group.items()}
+            base = max(v for m, v in means.items() if m.startswith('uniform'))
+            for method, runs in group.items():
+                scores = [r['accuracy'] for r in runs]
+                spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+                macs = statistics.mean(r['macs'] for r in runs)
+                curves[method].append((macs, means[method], spread))
+                gain = '' if method.startswith('uniform') else f'{means[method] - base:+.2f}'
+                lines.append(
+                    f'| {net} | {macs / 1000:,.0f}k ({budget:.0%}) | {method} | {means[method]:.2f} ± {spread:.2f} '
+                    f'({len(scores)}) | {gain} | {min(thinnest(r) for r in runs):.0%} '
+                    f'| {statistics.mean(r["search_s"] for r in runs):.0f} '
+                    f'| {statistics.mean(r["retrain_s"] for r in runs):.0f} |'
+                )
+        for method, points in curves.items():
+            if points:
+                x, y, e = zip(*points)
+                axis.errorbar(x, y, e, label=method, marker='o', capsize=3)
+        axis.set(title=net, xlabel='MACs', ylabel='test accuracy', xscale='log')
+        axis.legend()
+    figure.tight_layout()
+    figure.savefig(Path(__file__).parents[1] / 'docs/quality.png', dpi=100)
+    text = '\n'.join(lines)
+    print(text)
+    write_block('docs/benchmarks.md', 'quality', text)
+
+
+def thinnest(row: dict) -> float:
+    """Smallest share that a width keeps, outside of stages without blocks."""
+    gone = row.get('removed', [])
+    pairs = [
+        (int(a), int(b))
+        for name, text in row['widths'].items()
+        if '/depth' not in name and not any(name.startswith(g + '.') for g in gone)
+        for a, b in [text.split('/')]
+    ]
+    return min(a / b for a, b in pairs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('command', choices=['run'])
+    parser.add_argument('command', choices=['run', 'all', 'table'])
     parser.add_argument('--net', choices=list(NETS), default='flat')
     parser.add_argument('--budget', type=float, default=0.1)
     parser.add_argument('--seed', type=int, default=0)
@@ -178,7 +261,7 @@ def main() -> None:
     parser.add_argument('--tag', default='')
     parser.add_argument('--out', default=str(RESULTS / 'quality.jsonl'))
     args = parser.parse_args()
-    run(args)
+    {'run': run, 'all': run_all, 'table': table}[args.command](args)
 
 
 if __name__ == '__main__':

@@ -189,7 +189,7 @@ def test_depth_units_are_found_where_adapters_know_the_blocks():
     for name in ('torchvision/resnet18', 'timm/efficientnet_b0', 'mmpretrain/resnet50_8xb32_in1k'):
         space = dms_mm.make_searchable(build(name), example())
         found[name] = sum(u.size for u in space.units.values() if u.kind == 'depth')
-    # ResNet-18: both blocks of the first stage, one of each other; B0: 9 blocks with a shortcut; ResNet-50: 2 + 3 + 5 + 2.
+    # ResNet-18: both blocks of the first stage, one of each other; B0: 9 shortcuts; ResNet-50: 2 + 3 + 5 + 2.
     assert found == {
         'torchvision/resnet18': 5, 'timm/efficientnet_b0': 9, 'mmpretrain/resnet50_8xb32_in1k': 12
     }  # fmt: skip

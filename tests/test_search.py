@@ -264,7 +264,12 @@ def test_blocks_of_a_class_without_adapter_by_a_config_entry():
     def net():
         torch.manual_seed(0)
         return torch.nn.Sequential(
-            torch.nn.Conv2d(3, 8, 3), Residual(), Residual(), Residual(), torch.nn.Flatten(), torch.nn.Linear(8 * 900, 5)
+            torch.nn.Conv2d(3, 8, 3),
+            Residual(),
+            Residual(),
+            Residual(),
+            torch.nn.Flatten(),
+            torch.nn.Linear(8 * 900, 5),
         ).double()
 
     x = torch.randn(2, 3, 32, 32, dtype=torch.float64)

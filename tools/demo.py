@@ -39,9 +39,9 @@ def latency(structure: Path | None) -> float:
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
+    from dms_mm.algorithms.dms import build_architecture
     from dms_mm.compat import import_scope
     from dms_mm.models import SlimModel
-    from dms_mm.algorithms.dms import build_architecture
 
     import_scope('mmpretrain')
     init_default_scope('mmpretrain')
@@ -70,7 +70,13 @@ def one(out: Path, data: str, seed: int) -> list[dict]:
     search, uniform = out / 'search', out / 'uniform.json'
     print(f'seed {seed}: search ...', flush=True)
     searching = tool(
-        'train.py', 'configs/demo/search.py', '--work-dir', str(search), '--cfg-options', *options, log=out / 'search.log'
+        'train.py',
+        'configs/demo/search.py',
+        '--work-dir',
+        str(search),
+        '--cfg-options',
+        *options,
+        log=out / 'search.log',
     )
     tool('uniform.py', 'configs/demo/search.py', str(uniform), '--depth', log=out / 'uniform.log')
     rows = []

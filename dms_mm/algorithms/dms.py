@@ -98,6 +98,8 @@ class DMS(BaseModel):
         if pipeline == 'p-':
             for p in model.parameters():
                 p.requires_grad_(False)
+            # Optimizers and data-parallel wrappers refuse a model without any trainable parameter.
+            self.idle = nn.Parameter(torch.zeros(()))
 
     space: SearchSpace
 
@@ -120,7 +122,8 @@ class DMS(BaseModel):
             # Named without "loss", so that it is logged and not added to the sum.
             out['task'] = sum(_total(v) for k, v in out.items() if 'loss' in k)
             # Its gradient goes to the ratios by Search.step, apart from the weights'.
-            out['loss_resource'] = self.search.resource_loss().detach()
+            resource = self.search.resource_loss().detach()
+            out['loss_resource'] = resource + 0 * self.idle if self.pipeline == 'p-' else resource
         return out
 
 

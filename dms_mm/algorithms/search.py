@@ -34,8 +34,8 @@ class Search:
         target: ``{'macs': 0.5}``; at most 1.0 is a share of the supernet, above it an absolute count per sample.
             Several entries are met together.
         total_steps: calls of :meth:`step` in the whole search.
-        floor: share of every width that the balanced rule keeps, so that no layer is strangled; given up where the target
-            needs less.
+        floor: share of every width that the balanced rule keeps, so that no layer is strangled; given up where the
+            target needs less.
         warmup: share of the steps that train weights and importance alone.
         ramp: share of the steps, after the warm-up, in which the target falls from supernet to budget (eq. 10).
         widths_only: share of the steps at the end in which the blocks' masks are hard.

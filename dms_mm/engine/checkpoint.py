@@ -96,6 +96,10 @@ class _SeededIterator:
     def __iter__(self) -> _SeededIterator:
         return self
 
+    def skip_iter(self, count: int) -> None:
+        self._count += count
+        self._iterator.skip_iter(count)
+
     def __next__(self) -> Any:
         reseed(self._seed, self._count)
         self._count += 1

@@ -132,7 +132,9 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
         adapter = adapter_of(module, extra)
         if adapter is None or not path:
             continue
-        matched.update(c for cls in type(module).__mro__ for c in (f'{cls.__module__}.{cls.__qualname__}', cls.__name__))
+        matched.update(
+            c for cls in type(module).__mro__ for c in (f'{cls.__module__}.{cls.__qualname__}', cls.__name__)
+        )
         parent, _, child = path.rpartition('.')
         groups = runs.setdefault(parent, [[]])
         branch = adapter(module)
