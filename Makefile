@@ -10,11 +10,11 @@ demo:  ## search, slim and retrain on real images, against uniform scaling; abou
 test:  ## everything CI runs
 	@bash tools/setup_env.sh test $(VENV)
 	@$(MAKE) --no-print-directory lint
-	@$(PY) -m pytest tests -q --durations=10
+	@OMP_NUM_THREADS=1 $(PY) -m pytest tests -q -n 2 --dist loadfile --durations=10
 
 test-fast:
 	@bash tools/setup_env.sh test $(VENV)
-	@$(PY) -m pytest tests -q -m "not slow"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest tests -q -n 2 --dist loadfile -m "not slow"
 
 lint:
 	@$(PY) -m ruff check .

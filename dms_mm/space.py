@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from .mutables import ChannelUnit, DepthUnit, MutableUnit
 from .mutators.blocks import find_depth_units
@@ -21,7 +22,7 @@ from .slimming.plan import Plan, mac_terms, make_plan, param_terms, plan_structu
 from .slimming.slim import build_slim
 from .slimming.structure import Structure
 from .topk import TopkBank
-from .tracing import Trace, trace
+from .tracing import Trace, TraceError, trace
 from .tracing.tracer import first_batch
 
 
@@ -220,7 +221,7 @@ def make_searchable(
     """
     if any(True for m in model.modules() if '_dms_folds' in m.__dict__):
         raise ValueError('the model is searchable already; call detach() of its search space first')
-    traced = trace(model, example_inputs, forward_fn)
+    traced, example_inputs = _trace(model, example_inputs, forward_fn)
     notes: list[str] = []
     options = dict(ignore=ignore, min_channels=min_channels, step=step, round_to=round_to, overrides=units)
     depth_units = find_depth_units(model, traced, blocks) if depth else []
@@ -252,6 +253,22 @@ def make_searchable(
 
         verify_equivalence(space, example_inputs, forward_fn)
     return space
+
+
+def _trace(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None) -> tuple[Trace, Any]:
+    """Trace, with the batch doubled where a single sample keeps batch norms from running in training mode."""
+    traced = trace(model, inputs, forward_fn)
+    if len(traced.calls) < 2 and first_batch(inputs) == 1:
+        twice = tree_map(
+            lambda x: torch.cat([x, x]) if isinstance(x, Tensor) and x.ndim and x.shape[0] == 1 else x, inputs
+        )
+        try:
+            again = trace(model, twice, forward_fn)
+        except TraceError:
+            return traced, inputs
+        if len(again.calls) == 2:
+            return again, twice
+    return traced, inputs
 
 
 def _reasons(traced: Trace) -> str:
@@ -308,7 +325,7 @@ def _settle(
                             plan.trace.elements.freeze(ids, f'the slim forward fails: {message}')
                             frozen = True
                 if not frozen:
-                    raise RuntimeError(
+                    raise TraceError(
                         f'a slim model does not run as traced, and no unit at that operator can be frozen: {message}'
                     )
                 notes.append(f'frozen because the slim forward failed: {message}')

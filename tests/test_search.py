@@ -157,6 +157,8 @@ def test_resumed_search_ends_in_the_same_structure():
     second, rest = setup(steps=20)
     second.model.load_state_dict(saved[0])
     rest.load_state_dict(saved[1])
+    # A runner makes its search anew around the restored bank.
+    rest = dms_mm.Search(second, {'macs': 0.3}, 20)
     run(second, rest, 11, begin=9)
     assert rest.finalize() == whole
 
@@ -316,3 +318,11 @@ def test_example_learns(tmp_path, monkeypatch):
     structure, accuracy = plain_pytorch.main(['--steps', '120'])
     assert 0.99 * 0.4 <= structure.resources['macs'] / structure.supernet['macs'] <= 0.4
     assert accuracy > 0.8
+
+
+def test_a_single_sample_is_enough_to_see_auxiliary_heads():
+    """Batch norm refuses one value per channel in training mode, where GoogLeNet's auxiliary heads run."""
+    one = dms_mm.make_searchable(build('torchvision/googlenet'), example(batch=1))
+    two = dms_mm.make_searchable(build('torchvision/googlenet'), example(batch=2))
+    assert one.resources() == two.resources() and list(one.units) == list(two.units)
+    assert not one.plan.trace.notes

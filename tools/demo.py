@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument('--data', choices=['digits', 'fashion-mnist'], default='digits')
     parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--out', default='work_dirs/demo')
+    parser.add_argument('--write', action='store_true', help='put the table into README.md')
     args = parser.parse_args()
     out = Path(args.out).resolve()
     begin = time.time()
@@ -145,6 +146,11 @@ def main() -> None:
         folder = out / f'{args.data}-{seed}'
         plot_widths(Structure.load(folder / 'uniform.json'), folder / 'uniform.png', 'uniformly scaled')
         os.replace(folder / 'search' / 'widths.png', folder / 'searched.png')
+    if args.write:
+        sys.path.insert(0, str(ROOT / 'benchmarks'))
+        from _docs import write_block
+
+        write_block('README.md', 'demo', text)
     print(f'pictures: {out}/{args.data}-*/searched.png and uniform.png')
 
 

@@ -80,7 +80,7 @@ class Search:
         self.low = floor_counts(space, self.targets, floor if rule == 'balanced' else 0.0)
         self.lr, self.weight = lr, weight
         self.bank.ratio.grad = None
-        self.bank.warm.fill_(warmup > 0)
+        self.bank.warm.fill_(self._warming())
         if score == 'index':
             self.bank.importance.copy_(-torch.arange(len(self.bank.segment), dtype=self.bank.importance.dtype))
         self.bank.refresh()
@@ -94,6 +94,9 @@ class Search:
     @property
     def progress(self) -> float:
         return self.steps / self.total_steps
+
+    def _warming(self) -> bool:
+        return self.warmup > 0 and self.progress <= self.warmup
 
     def goal(self, resource: str) -> float:
         """The scheduled target ``r_t`` (eq. 10) at the present step."""
@@ -139,7 +142,7 @@ class Search:
                 (self._paper if self.rule == 'paper' else self._balanced)(bank.ratio_grad(grad))
         bank.ratio.grad = None
         bank.steps += 1
-        bank.warm.fill_(self.progress <= self.warmup and self.warmup > 0)
+        bank.warm.fill_(self._warming())
         if self.depth_is_hard:
             self._harden_depth()
         bank.refresh()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os.path as osp
 
+import torch
+
 from .common import add_common, build_runner, load_config, prepare_launch, tool, training
 
 HELP = """Train by a config: a search (model.type='dms_mm.DMS'), a retrain of what it found
@@ -42,6 +44,8 @@ def train(argv: list[str] | None = None) -> None:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
+        if not torch.cuda.is_available():
+            raise ValueError('--amp needs a GPU; none is visible')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:

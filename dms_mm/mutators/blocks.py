@@ -127,7 +127,7 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
     """
     position = {path: i for i, path in enumerate(trace.order)}
     runs: dict[str, list[list[tuple[str, str]]]] = {}
-    matched = set()
+    matched: set[str] = set()
     for path, module in model.named_modules():
         adapter = adapter_of(module, extra)
         if adapter is None or not path:

@@ -36,12 +36,13 @@ class Fold:
         if index is None:
             return leaves[0]
         ones = torch.ones(1, dtype=leaves[0].dtype, device=leaves[0].device)
-        if index.device != leaves[0].device:
-            index.data = index.data.to(leaves[0].device)
         return torch.cat([*leaves, ones])[index]
 
     def __call__(self, weight: Tensor) -> Tensor:
-        for dim, units, index in self.pieces:
+        for i, (dim, units, index) in enumerate(self.pieces):
+            if index is not None and index.device != weight.device:
+                index = index.to(weight.device)
+                self.pieces[i] = (dim, units, index)
             mask = self.dim_mask(units, index).to(weight.dtype)
             weight = weight * mask.view([-1 if d == dim else 1 for d in range(weight.ndim)])
         for unit, element in self.scalars:
