@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py run --net flat --budget 0.1 --seed 0 --methods balanced paper uniform uniform-depth
     python benchmarks/quality.py all        every run of docs/benchmarks.md, two processes side by side; some hours
+    python benchmarks/quality.py tried      the table of what was tried on held-out images, into docs/
     python benchmarks/quality.py table      the table and the picture of all recorded runs, into docs/
 
 Every run appends a line to benchmarks/results/quality.jsonl. ``--held-out`` trains without the last 5,000 training
@@ -231,6 +232,24 @@ def table(args) -> None:
     write_block('docs/benchmarks.md', 'quality', text)
 
 
+def tried(args) -> None:
+    """What was tried on held-out images, from benchmarks/results/held_out.jsonl."""
+    rows = [json.loads(line) for line in (RESULTS / 'held_out.jsonl').read_text().splitlines()]
+    groups: dict[tuple, list[dict]] = {}
+    for r in rows:
+        groups.setdefault((r['net'], r['budget'], r['method'], r['options'], r['search_epochs']), []).append(r)
+    lines = [
+        '| supernet | MACs share | method | options | search epochs | held-out accuracy by seed | widths under 5% |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    ordered = sorted(groups.items(), key=lambda g: (g[0][0] != 'flat', g[0][1:]))
+    for (net, budget, method, options, epochs), runs in ordered:
+        scores = ', '.join(f'{r["accuracy"]:.2f}' for r in runs)
+        thin = sum(len(r['strangled']) for r in runs)
+        lines.append(f'| {net} | {budget} | {method} | {options} | {epochs or ""} | {scores} | {thin} |')
+    write_block('docs/benchmarks.md', 'tried', '\n'.join(lines))
+
+
 def thinnest(row: dict) -> float:
     """Smallest share that a width keeps, outside of stages without blocks."""
     gone = row.get('removed', [])
@@ -245,7 +264,7 @@ def thinnest(row: dict) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('command', choices=['run', 'all', 'table'])
+    parser.add_argument('command', choices=['run', 'all', 'table', 'tried'])
     parser.add_argument('--net', choices=list(NETS), default='flat')
     parser.add_argument('--budget', type=float, default=0.1)
     parser.add_argument('--seed', type=int, default=0)
@@ -261,7 +280,7 @@ def main() -> None:
     parser.add_argument('--tag', default='')
     parser.add_argument('--out', default=str(RESULTS / 'quality.jsonl'))
     args = parser.parse_args()
-    {'run': run, 'all': run_all, 'table': table}[args.command](args)
+    {'run': run, 'all': run_all, 'table': table, 'tried': tried}[args.command](args)
 
 
 if __name__ == '__main__':

@@ -39,7 +39,7 @@ def train(model, steps, search=None, lr=0.05):
         if search is not None:
             search.step()
         if step % 50 == 0:
-            print(f'step {step}: loss {float(loss):.3f}')
+            print(f'step {step}: loss {float(loss.detach()):.3f}')
 
 
 @torch.no_grad()

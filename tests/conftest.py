@@ -1,9 +1,5 @@
-import logging
-
 import pytest
 import torch
-
-logging.getLogger('torch._subclasses.fake_tensor').setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(autouse=True)

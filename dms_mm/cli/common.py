@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import logging
 import os
 import os.path as osp
 import sys
@@ -111,8 +110,6 @@ def tool(main: Callable[[list[str] | None], Any]) -> Callable[[list[str] | None]
     """Wrap a tool: a user's error becomes one line on stderr and exit status 2, before training starts."""
 
     def run(argv: list[str] | None = None) -> int:
-        # Fake tensors report shape errors of trial runs, which are expected.
-        logging.getLogger('torch._subclasses.fake_tensor').setLevel(logging.CRITICAL)
         scope = DefaultScope.get_current_instance()
         try:
             main(argv)

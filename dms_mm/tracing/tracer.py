@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -238,6 +239,17 @@ def _signature(tracer: Tracer, x: Any) -> Any:
 
 
 @contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Trial runs of slim models may fail, and say so by an exception; torch would also log it."""
+    logger = logging.getLogger('torch._subclasses.fake_tensor')
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+@contextlib.contextmanager
 def _mode_of(model: nn.Module, training: bool) -> Iterator[None]:
     before = {m: m.training for m in model.modules()}
     try:
@@ -269,6 +281,7 @@ def run_fake(
         tensors[name] = seen[id(x)]
     data = fake_inputs(mode, inputs)
     with (
+        _quiet(),
         _mode_of(model, training),
         torch.no_grad(),
         stateless._reparametrize_module(model, tensors),
