@@ -310,13 +310,13 @@ def _settle(
         while problem is not None:
             mode, index, message = problem
             call = plan.trace.calls[mode][index]
-            for mend in candidates(plan, model, call):
-                plan.mends.append(mend)
+            for mends in candidates(plan, model, call):
+                plan.mends += mends
                 after = test(keep)
                 if after is None or after[:2] > problem[:2]:
                     problem = after
                     break
-                plan.mends.pop()
+                del plan.mends[-len(mends) :]
             else:
                 frozen = False
                 for axes in [*call.axes, *call.input_axes]:

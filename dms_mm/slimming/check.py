@@ -87,8 +87,11 @@ def first_mismatch(
     return None
 
 
-def candidates(plan: Plan, model: nn.Module, call: Call) -> list[Mend]:
-    """Attributes of the failing module that hold a size seen at the failing operator."""
+def candidates(plan: Plan, model: nn.Module, call: Call) -> list[list[Mend]]:
+    """Attributes of the failing module that hold a size seen at the failing operator; each a set of mends to try.
+
+    A sequence that lists the sizes of all outputs (a split's) is mended as a whole.
+    """
     sizes: list[tuple[int, list[np.ndarray]]] = []
     shapes = [*zip(call.shapes, call.axes), *zip(call.input_shapes, call.input_axes)]
     for shape, axes in shapes:
@@ -97,13 +100,16 @@ def candidates(plan: Plan, model: nn.Module, call: Call) -> list[Mend]:
             if any((o >= 0).any() for o in owners):
                 sizes.append((size, owners))
     module = model.get_submodule(call.module) if call.module else model
-    mends = []
+    pieces = _piece_owners(plan, call)
+    mends: list[list[Mend]] = []
     for name, value in vars(module).items():
         if name.startswith('_') or name == 'training':
             continue
         entries: list[tuple[int | None, Any]] = [(None, value)]
         if isinstance(value, (tuple, list)):
             entries = list(enumerate(value))
+            if pieces and [size for size, _ in pieces] == list(value):
+                mends.append([Mend(call.module, name, i, size, owners) for i, (size, owners) in enumerate(pieces)])
         for index, entry in entries:
             if type(entry) is not int:
                 continue
@@ -112,5 +118,16 @@ def candidates(plan: Plan, model: nn.Module, call: Call) -> list[Mend]:
                 known = any(len(o) == len(owners) and all(map(np.array_equal, o, owners)) for o in seen)
                 if size == entry and not known:
                     seen.append(owners)
-                    mends.append(Mend(call.module, name, index, size, owners))
+                    mends.append([Mend(call.module, name, index, size, owners)])
     return mends
+
+
+def _piece_owners(plan: Plan, call: Call) -> list[tuple[int, list[np.ndarray]]]:
+    """Size and elements of each output of an operator with several, along the one dimension that is pruned."""
+    dims = {d for axes in call.axes for d, ids in axes if (plan.owner(ids) >= 0).any()}
+    if len(call.shapes) < 2 or len(dims) != 1:
+        return []
+    (dim,) = dims
+    return [
+        (shape[dim], [plan.owner(ids) for d, ids in axes if d == dim]) for shape, axes in zip(call.shapes, call.axes)
+    ]

@@ -129,10 +129,10 @@ def plan_structure(
             structure.shapes[name] = list(plan.shapes[name])
     for name, mode in plan.grouped.items():
         module = name.rpartition('.')[0]
-        if mode == 'groups' and name in structure.slices and '0' in structure.slices[name]:
+        groups = getattr(model.get_submodule(module), 'groups', None)
+        if mode == 'groups' and groups and '0' in structure.slices.get(name, {}):
             # The width of a group stays: fewer rows are fewer groups.
-            groups = model.get_submodule(module).groups
-            structure.attributes[module] = {'groups': groups * kept_first[name] // plan.shapes[name][0]}  # type: ignore[operator]
+            structure.attributes[module] = {'groups': int(groups) * kept_first[name] // plan.shapes[name][0]}
     for mend in plan.mends:
         if mend.module in removed or (inside and mend.module.startswith(inside)):
             continue

@@ -176,8 +176,6 @@ def split(t: Tracer, out: Any, x: Any, sizes: Any, dim: int = 0) -> None:
             # Equal pieces may come from chunk(): they must stay equal, or the cut moves.
             for piece in pieces[1:]:
                 t.elements.union(piece, pieces[0])
-        else:
-            t.freeze([(dim, ids)], f'a split into unequal parts {lengths}')
     offset = 0
     for piece, length in zip(out, lengths):
         cut = slice(offset, offset + length)
