@@ -326,3 +326,14 @@ def test_a_single_sample_is_enough_to_see_auxiliary_heads():
     two = dms_mm.make_searchable(build('torchvision/googlenet'), example(batch=2))
     assert one.resources() == two.resources() and list(one.units) == list(two.units)
     assert not one.plan.trace.notes
+
+
+def test_strangled_widths_are_flagged_and_the_default_rule_has_none():
+    space, search = setup(target={'macs': 0.1}, steps=10, warmup=0.0, travel=20.0)
+    run(space, search, 10)
+    structure = search.finalize()
+    assert not structure.strangled()
+    space, _ = setup()
+    space.set_keep({'layer3.1.conv1': 3})
+    assert space.structure().strangled() == ['layer3.1.conv1']
+    assert '3 / 256  << under 5% of its width' in space.report()
