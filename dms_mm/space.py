@@ -170,13 +170,15 @@ class SearchSpace:
     def report(self) -> str:
         """Units, counts, searchable share, and why the rest stays."""
         assert self.plan.trace is not None
-        counts = self.bank.hard_counts().tolist()
+        structure = self.structure()
+        strangled = structure.strangled()
         lines = [f'{len(self.units)} units, {len(self.bank.segment)} elements']
         lines.append(', '.join(f'{k} {v:,} of {self.supernet[k]:,}' for k, v in self.resources().items()))
         lines.append(f'searchable share of the MACs: {self.searchable_share():.1%}')
-        for unit, kept in zip(self.units.values(), counts):
-            flag = '  << under 5% of its width' if unit.kind == 'channel' and kept < 0.05 * unit.size else ''
-            lines.append(f'  {unit.kind:8} {unit.name:50} {kept:5d} / {unit.size}{flag}')
+        for name, unit in self.units.items():
+            flag = '  << under 5% of its width' if name in strangled else ''
+            flag = '  (in a removed block)' if structure.is_gone(name) else flag
+            lines.append(f'  {unit.kind:8} {name:50} {structure.kept(name):5d} / {unit.size}{flag}')
         reasons: dict[str, int] = {}
         for reason in self.plan.trace.elements.frozen().values():
             reasons[reason] = reasons.get(reason, 0) + 1

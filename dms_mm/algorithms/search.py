@@ -82,7 +82,8 @@ class Search:
         self.bank.ratio.grad = None
         self.bank.warm.fill_(self._warming())
         if score == 'index':
-            self.bank.importance.copy_(-torch.arange(len(self.bank.segment), dtype=self.bank.importance.dtype))
+            order = torch.arange(len(self.bank.segment), device=self.bank.importance.device)
+            self.bank.importance.copy_(-order)
         self.bank.refresh()
 
     # -- schedule

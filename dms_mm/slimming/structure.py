@@ -68,10 +68,12 @@ class Structure:
         return [
             name
             for name, unit in self.units.items()
-            if unit['kind'] != 'depth'
-            and self.kept(name) < share * unit['size']
-            and not any(name.startswith(block + '.') for block in self.removed)
+            if unit['kind'] != 'depth' and self.kept(name) < share * unit['size'] and not self.is_gone(name)
         ]
+
+    def is_gone(self, unit: str) -> bool:
+        """The unit lies inside a removed block, so its widths no longer matter."""
+        return any(unit.startswith(block + '.') for block in self.removed)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write JSON under a temporary name, then rename."""

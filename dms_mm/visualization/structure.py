@@ -12,8 +12,10 @@ def unit_table(structure: Structure) -> str:
     lines = ['| unit | kind | supernet | kept | share |', '| --- | --- | --- | --- | --- |']
     for name, unit in structure.units.items():
         kept = structure.kept(name)
-        flag = ' (under 5%)' if unit['kind'] == 'channel' and kept < 0.05 * unit['size'] else ''
-        lines.append(f'| {name} | {unit["kind"]} | {unit["size"]} | {kept} | {kept / unit["size"]:.0%}{flag} |')
+        share = f'{kept / unit["size"]:.0%}' + (' (under 5%)' if name in structure.strangled() else '')
+        if structure.is_gone(name):
+            kept, share = 0, 'block removed'
+        lines.append(f'| {name} | {unit["kind"]} | {unit["size"]} | {kept} | {share} |')
     lines += ['', '| resource | supernet | kept | share |', '| --- | --- | --- | --- |']
     for name, value in structure.resources.items():
         full = structure.supernet[name]
@@ -41,9 +43,10 @@ def plot_widths(structure: Structure, path: str | os.PathLike[str], title: str =
     for axis, (label, part) in zip(axes[0], shown):
         x = range(len(part))
         axis.bar(x, [u['size'] for _, u in part], color='#d5dbe3', label='supernet')
-        axis.bar(x, [structure.kept(n) for n, _ in part], color='#2b6cb0', label='kept')
+        axis.bar(x, [0 if structure.is_gone(n) else structure.kept(n) for n, _ in part], color='#2b6cb0', label='kept')
         axis.set_xticks(list(x), [n for n, _ in part], rotation=90, fontsize=6)
         axis.set_ylabel(label)
+        axis.yaxis.get_major_locator().set_params(integer=True)
     axes[0][0].legend()
     axes[0][0].set_title(title or ', '.join(f'{k} {v:,}' for k, v in structure.resources.items()), fontsize=9)
     figure.tight_layout()
