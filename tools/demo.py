@@ -9,6 +9,8 @@ Runs tools/train.py and tools/uniform.py on configs/demo, prints one table, and 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import statistics
@@ -46,7 +48,9 @@ def latency(structure: Path | None) -> float:
     import_scope('mmpretrain')
     init_default_scope('mmpretrain')
     architecture = Config.fromfile(ROOT / 'configs/demo/_supernet.py').architecture
-    model = (SlimModel(architecture, structure) if structure else build_architecture(architecture)).eval()
+    # The backbone describes itself on the console when it is built.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        model = (SlimModel(architecture, structure) if structure else build_architecture(architecture)).eval()
     x = torch.rand(1, 1, 28, 28)
     times = []
     with torch.inference_mode():
