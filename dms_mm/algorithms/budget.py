@@ -46,10 +46,15 @@ def parse_target(space: SearchSpace, target: Mapping[str, float]) -> dict[str, f
 def minimal(space: SearchSpace) -> dict[str, int]:
     """Counts of the smallest structure."""
     bank = space.bank
-    rank = torch.arange(len(bank.segment), device=bank.segment.device) - bank.start[bank.segment]
-    keep = rank < bank.min_keep[bank.segment]
-    keep = torch.where(bank.hardened[bank.segment], bank.keep, keep)
+    keep = _any_keep(space, bank.min_keep)
     return {name: counter.count(keep, bank) for name, counter in space.counters.items()}
+
+
+def _any_keep(space: SearchSpace, counts: Tensor) -> Tensor:
+    """(N,) bool: the first ``counts`` elements of each unit, hardened units as they are; for counting alone."""
+    bank = space.bank
+    place = torch.arange(len(bank.segment), device=bank.segment.device) - bank.start[bank.segment]
+    return torch.where(bank.hardened[bank.segment], bank.keep, place < counts[bank.segment])
 
 
 @torch.no_grad()
@@ -60,8 +65,7 @@ def floor_counts(space: SearchSpace, targets: Mapping[str, float], share: float)
     depth = torch.tensor([u.kind == 'depth' for u in space.units.values()], device=bank.size.device)
     low = torch.maximum(bank.min_keep, torch.ceil(share * bank.size.double()).long())
     low = torch.where(depth, bank.min_keep, low)
-    rank = torch.arange(len(bank.segment), device=bank.segment.device) - bank.start[bank.segment]
-    keep = torch.where(bank.hardened[bank.segment], bank.keep, rank < low[bank.segment])
+    keep = _any_keep(space, low)
     room = all(2 * space.counters[name].count(keep, bank) <= target for name, target in targets.items())
     return low if room else bank.min_keep
 

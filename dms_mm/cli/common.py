@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import os.path as osp
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -131,17 +130,6 @@ def one_line(error: BaseException) -> str:
     return ' '.join(text.split()) or type(error).__name__
 
 
-def walk(cfg: Any) -> Iterator[dict]:
-    """Every dict inside a config."""
-    if isinstance(cfg, dict):
-        yield cfg
-        for value in cfg.values():
-            yield from walk(value)
-    elif isinstance(cfg, (list, tuple)):
-        for value in cfg:
-            yield from walk(value)
-
-
 def training(function: Callable[[], Any]) -> Any:
     """Run the training itself: an error in it is no wrong setting and keeps its traceback."""
     try:
@@ -149,6 +137,3 @@ def training(function: Callable[[], Any]) -> Any:
     except Exception as error:
         error.__dms_training__ = True  # type: ignore[attr-defined]
         raise
-
-
-__all__ = ['add_common', 'build_runner', 'copy', 'load_config', 'prepare_launch', 'tool', 'training', 'walk']

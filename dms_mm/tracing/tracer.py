@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from .elements import Elements, IntArray
-from .rules import RULES, Axes, pointwise, tie
+from .rules import RULES, Axes, pointwise
 
 ParamDim = tuple[str, int]
 
@@ -349,20 +348,3 @@ def first_batch(inputs: Any) -> int:
         if isinstance(x, torch.Tensor) and x.ndim:
             return int(x.shape[0])
     return 1
-
-
-def count_kept(size: int, lists: Sequence[IntArray], alive: np.ndarray) -> int:
-    """Positions along a dimension whose elements are all alive."""
-    if not lists:
-        return size
-    keep = np.ones(size, dtype=bool)
-    for ids in lists:
-        keep &= alive[ids]
-    return int(keep.sum())
-
-
-def macs_of(cost: Cost, alive: np.ndarray) -> float:
-    return cost.factor * math.prod(count_kept(size, lists, alive) for size, lists in cost.dims)
-
-
-__all__ = ['Call', 'Cost', 'Trace', 'TraceError', 'Tracer', 'call_forward', 'first_batch', 'run_fake', 'tie', 'trace']
