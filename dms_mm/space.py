@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,18 @@ from torch.utils._pytree import tree_map
 from .mutables import ChannelUnit, DepthUnit, MutableUnit
 from .mutators.blocks import find_depth_units
 from .mutators.channels import find_channel_units
-from .mutators.fold import Fold, OutputMask, fold_of, is_affine, strip
+from .mutators.fold import Fold, OutputMask, fold_of, install_norm, is_affine, strip
 from .resources import ResourceModel
-from .slimming.check import candidates, first_mismatch
-from .slimming.plan import Plan, mac_terms, make_plan, param_terms, plan_structure
+from .slimming.check import Mismatch, Remedy, first_mismatch, remedies
+from .slimming.plan import (
+    Plan,
+    known_mends,
+    mac_terms,
+    make_plan,
+    param_terms,
+    plan_structure,
+    tie_known_widths,
+)
 from .slimming.slim import build_slim
 from .slimming.structure import Structure
 from .topk import TopkBank
@@ -99,9 +107,10 @@ class SearchSpace:
                 continue
             weight = parameters[name].detach().abs()
             norms = weight.sum([d for d in range(weight.ndim) if d != dim]).to(scores.dtype)
-            inside = torch.from_numpy(owner >= 0)
-            index = torch.from_numpy(owner[owner >= 0]).to(scores.device)
-            scores.index_add_(0, index, norms[inside.to(norms.device)])
+            for column in owner.T:
+                inside = torch.from_numpy(column >= 0)
+                index = torch.from_numpy(column[column >= 0]).to(scores.device)
+                scores.index_add_(0, index, norms[inside.to(norms.device)])
         for unit in self.units.values():
             if isinstance(unit, DepthUnit):
                 for k, block in enumerate(unit.blocks):
@@ -210,7 +219,7 @@ def make_searchable(
             counts are per sample of their first dimension.
         ignore: modules (names or patterns) whose output channels stay.
         depth: search the number of residual blocks of each stage.
-        attention: not searched yet: attention is traced, frozen and reported.
+        attention: search heads, and the positions inside them.
         min_channels, step, round_to: bounds of every width: fewest channels, channels per element (A.1.1), and the
             multiple that final counts are rounded to.
         units: unit name or pattern -> ``dict(step=, min_channels=, round_to=)`` or ``dict(ignore=True)``.
@@ -225,9 +234,11 @@ def make_searchable(
         raise ValueError('the model is searchable already; call detach() of its search space first')
     traced, example_inputs = _trace(model, example_inputs, forward_fn)
     notes: list[str] = []
-    options = dict(ignore=ignore, min_channels=min_channels, step=step, round_to=round_to, overrides=units)
+    options = dict(
+        ignore=ignore, min_channels=min_channels, step=step, round_to=round_to, overrides=units, attention=attention
+    )
+    tie_known_widths(traced, model)
     depth_units = find_depth_units(model, traced, blocks) if depth else []
-    mends: list[Any] = []
     while True:
         found: list[MutableUnit] = [*find_channel_units(traced, **options), *depth_units]  # type: ignore[arg-type]
         if not found:
@@ -236,10 +247,9 @@ def make_searchable(
         for index, unit in enumerate(found):
             unit.index, unit.start, start = index, start, start + unit.size
         plan = make_plan(traced, found, model)
-        plan.mends = [m for m in mends if all(len(o) for o in m.owners)]
+        plan.mends = known_mends(plan, model)
         if _settle(plan, model, found, example_inputs, forward_fn, notes):
             break
-        mends = []
     bank = TopkBank([u.size for u in found], [u.temperature for u in found], [u.min_keep for u in found])
     parameter = next((p for p in model.parameters() if p.device.type != 'meta'), None)
     counters = {
@@ -301,35 +311,61 @@ def _settle(
 ) -> bool:
     """Mend or freeze until random structures run as predicted. False: something was frozen, plan anew."""
     assert plan.trace is not None
+    elements = plan.trace.elements
     names = {u.name: u for u in units}
 
-    def test(keep: np.ndarray) -> tuple[int, int, str] | None:
+    def test(keep: np.ndarray) -> Mismatch | None:
         return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, inputs, forward_fn)
 
     for seed, blocks in ((0, False), (1, True)):
         keep = random_keep(units, seed, blocks=blocks)
         problem = test(keep)
         while problem is not None:
-            mode, index, message = problem
-            call = plan.trace.calls[mode][index]
-            for mends in candidates(plan, model, call):
-                plan.mends += mends
+            # Several asserts may guard one operator: a remedy that satisfies the first of them is a step, too.
+            partial: tuple[Remedy, Mismatch] | None = None
+            for remedy in remedies(plan, model, problem, keep):
+                if remedy.ties:
+                    left = np.concatenate([a for a, _ in remedy.ties])
+                    right = np.concatenate([b for _, b in remedy.ties])
+                    if (elements.find(left) != elements.find(right)).any():
+                        elements.union(left, right)
+                        return False
+                    continue
+                remedy.apply(plan)
                 after = test(keep)
-                if after is None or after[:2] > problem[:2]:
+                if after is None or after.place > problem.place:
                     problem = after
                     break
-                del plan.mends[-len(mends) :]
+                remedy.undo(plan)
+                if partial is None and 'AssertionError' in problem.message and after.message != problem.message:
+                    partial = remedy, after
             else:
-                frozen = False
-                for axes in [*call.axes, *call.input_axes]:
-                    for _, ids in axes:
-                        if (plan.owner(ids) >= 0).any():
-                            plan.trace.elements.freeze(ids, f'the slim forward fails: {message}')
-                            frozen = True
-                if not frozen:
+                if partial is not None:
+                    partial[0].apply(plan)
+                    problem = partial[1]
+                    continue
+                message = problem.message
+                calls = plan.trace.calls[problem.mode]
+                here = calls[problem.index]
+                inside = [c for c in calls if c.module == here.module]
+                # Where the operator itself sees no unit, whatever its module does with units is in doubt.
+                for group in ([here], inside):
+                    touched = [
+                        ids
+                        for call in group
+                        for entries in [*call.axes, *call.input_axes]
+                        for _, ids in entries
+                        if (plan.owner(ids) >= 0).any()
+                    ]
+                    if touched:
+                        break
+                if not touched:
                     raise TraceError(
                         f'a slim model does not run as traced, and no unit at that operator can be frozen: {message}'
                     )
+                for ids in touched:
+                    parts = elements.parts(ids)
+                    elements.freeze(parts[parts >= 0], f'the slim forward fails: {message}')
                 notes.append(f'frozen because the slim forward failed: {message}')
                 return False
     return True
@@ -342,30 +378,55 @@ def _install(space: SearchSpace, traced: Trace) -> None:
     start = bank.start.numpy()
     holders: dict[int, list[tuple[nn.Module, str]]] = {}
     for module in model.modules():
-        for key, p in module._parameters.items():
+        for key, p in [*module._parameters.items(), *module._buffers.items()]:
             if p is not None:
                 holders.setdefault(id(p), []).append((module, key))
-    parameters = dict(model.named_parameters())
+    parameters: dict[str, Tensor] = {**dict(model.named_buffers()), **dict(model.named_parameters())}
 
     def folds(name: str) -> list[Fold]:
         return [fold_of(module, key, bank) for module, key in holders[id(parameters[name])]]
 
-    for name, dim in traced.consumers:
-        owner = (plan.owners.get(name) or {dim: None})[dim] if name in plan.owners else None
-        if owner is None:
-            continue
-        units = list(dict.fromkeys(segment[owner[owner >= 0]].tolist()))
-        offset = np.zeros(len(start), dtype=np.int64)
-        total = 0
-        for u in units:
-            offset[u] = total
-            total += bank.sizes[u]
-        index = np.full(len(owner), total, dtype=np.int64)
-        inside = owner >= 0
-        index[inside] = owner[inside] - start[segment[owner[inside]]] + offset[segment[owner[inside]]]
-        plain = len(units) == 1 and np.array_equal(index, np.arange(bank.sizes[units[0]]))
-        for fold in folds(name):
-            fold.pieces.append((dim, units, None if plain else torch.from_numpy(index)))
+    def pieces(owner: np.ndarray, only: set[int] | None = None) -> Iterator[tuple[list[int], torch.Tensor | None]]:
+        """Units and index of each column of a dimension's elements."""
+        for column in owner.T:
+            inside = column >= 0
+            if only is not None:
+                inside &= np.isin(segment[np.maximum(column, 0)], list(only))
+            if not inside.any():
+                continue
+            units = list(dict.fromkeys(segment[column[inside]].tolist()))
+            offset = np.zeros(len(start), dtype=np.int64)
+            total = 0
+            for u in units:
+                offset[u] = total
+                total += bank.sizes[u]
+            index = np.full(len(column), total, dtype=np.int64)
+            index[inside] = column[inside] - start[segment[column[inside]]] + offset[segment[column[inside]]]
+            plain = len(units) == 1 and np.array_equal(index, np.arange(bank.sizes[units[0]]))
+            yield units, None if plain else torch.from_numpy(index)
+
+    # Consumers take the masks of all units of their dimension, producers those that were asked of them.
+    masked: dict[tuple[str, int], set[int] | None] = dict.fromkeys(traced.consumers)
+    for makers, ids in traced.requests:
+        wanted = plan.owner(ids)
+        asked = set(segment[wanted[wanted >= 0]].tolist())
+        for name in makers if asked else ():
+            for dim, owner in enumerate(plan.owners.get(name, [])):
+                if owner is None or ((name, dim) in masked and masked[name, dim] is None):
+                    continue
+                if asked & set(segment[owner[owner >= 0]].tolist()):
+                    masked[name, dim] = (masked.get((name, dim)) or set()) | asked
+    for (name, dim), only in masked.items():
+        owner = plan.owners[name][dim] if name in plan.owners else None
+        if owner is not None:
+            for fold in folds(name):
+                fold.pieces += [(dim, *piece) for piece in pieces(owner, only)]
+    for path, (spec, ids) in traced.norms.items():
+        owner = plan.owner(ids)
+        if (owner >= 0).any():
+            mask = Fold(bank)
+            mask.pieces = [(0, *piece) for piece in pieces(owner)]
+            install_norm(model.get_submodule(path), spec, mask)
     for unit in space.units.values():
         if not isinstance(unit, DepthUnit):
             continue

@@ -1,3 +1,3 @@
-from .units import ChannelUnit, DepthUnit, MutableUnit
+from .units import ChannelUnit, DepthUnit, HeadDimUnit, HeadUnit, MutableUnit
 
-__all__ = ['ChannelUnit', 'DepthUnit', 'MutableUnit']
+__all__ = ['ChannelUnit', 'DepthUnit', 'HeadDimUnit', 'HeadUnit', 'MutableUnit']

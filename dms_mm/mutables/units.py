@@ -57,3 +57,21 @@ class DepthUnit(MutableUnit):
     @property
     def temperature(self) -> float:
         return 4.0 * self.size
+
+
+@dataclass(kw_only=True)
+class HeadUnit(ChannelUnit):
+    """Heads of an attention (key and value groups where queries are grouped)."""
+
+    kind: ClassVar[str] = 'head'
+
+    @property
+    def temperature(self) -> float:
+        return 4.0 * self.size
+
+
+@dataclass(kw_only=True)
+class HeadDimUnit(ChannelUnit):
+    """Positions inside every head: of queries and keys, or of values."""
+
+    kind: ClassVar[str] = 'head_dim'

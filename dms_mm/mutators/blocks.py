@@ -174,7 +174,7 @@ def _same_elements(trace: Trace, path: str) -> bool:
     before, after = trace.io.get(path, (None, None))
     if before is None or after is None or before[0] != after[0]:
         return False
-    find = trace.elements.find
-    left = sorted((d, find(ids).tolist()) for d, ids in before[1])
-    right = sorted((d, find(ids).tolist()) for d, ids in after[1])
+    parts = trace.elements.parts
+    left = sorted((d, parts(ids).tolist()) for d, ids in before[1])
+    right = sorted((d, parts(ids).tolist()) for d, ids in after[1])
     return left == right

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..mutables import ChannelUnit
-from ..tracing import Trace
+from ..mutables import ChannelUnit, HeadDimUnit, HeadUnit
+from ..tracing import Elements, Trace
 
 
 def find_channel_units(
@@ -19,10 +19,13 @@ def find_channel_units(
     min_channels: int = 1,
     round_to: int = 1,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    attention: bool = True,
+    strict: bool = True,
 ) -> list[ChannelUnit]:
     """Group live elements by the set of weights that produce them: one group, one top-k.
 
     Args:
+        attention: whether heads and their dimensions are units.
         ignore: modules (or patterns of modules) whose produced channels stay fixed.
         step: channels per element (coarse search spaces, A.1.1).
         min_channels, round_to: bounds of the kept count, in channels.
@@ -34,29 +37,45 @@ def find_channel_units(
     elements = trace.elements
     producers = [p for p in _ordered(trace) if p in trace.producers]
     _freeze_ignored(trace, producers, ignore)
-    consumed: set[int] = set()
-    for name, dim in trace.consumers:
-        consumed.update(np.unique(elements.find(trace.params[name][dim])).tolist())
+    elements.resolve()
+    if not attention:
+        for ids in trace.heads + trace.head_dims:
+            elements.freeze(_simple(elements, ids), 'attention, which the config leaves out')
+        elements.resolve()
+    masked = [trace.params[name][dim] for name, dim in trace.consumers] + [ids for _, ids in trace.requests]
+    consumed = set(_simple(elements, *masked).tolist())
     frozen = set(elements.frozen())
+    heads = set(_simple(elements, *trace.heads).tolist())
+    head_dims = set(_simple(elements, *trace.head_dims).tolist())
+    family = _families(elements)
 
     signature: dict[int, list[int]] = {}
     place: dict[int, tuple[int, int]] = {}
     for k, (name, dim) in enumerate(producers):
-        line = elements.find(trace.params[name][dim]).tolist()
-        for position, root in enumerate(dict.fromkeys(line)):
-            signature.setdefault(root, []).append(k)
-            place.setdefault(root, (k, position))
+        line = elements.parts(trace.params[name][dim]).ravel()
+        roots, position = np.unique(line, return_index=True)
+        for root, p in zip(roots.tolist(), position.tolist()):
+            if root >= 0:
+                signature.setdefault(root, []).append(k)
+                place.setdefault(root, (k, p))
     groups: dict[tuple[int, ...], list[int]] = {}
     for root in sorted(signature, key=place.__getitem__):
         if root not in frozen and root in consumed:
-            groups.setdefault(tuple(signature[root]), []).append(root)
+            groups.setdefault((*signature[root], -1 - family.get(root, 0)), []).append(root)
 
     overrides = dict(overrides or {})
     unmatched = set(overrides)
+    ignored = False
     units: list[ChannelUnit] = []
     names: dict[str, int] = {}
     for key, roots in groups.items():
+        kind: type[ChannelUnit] = ChannelUnit
+        if roots[0] in heads:
+            kind = HeadUnit
+        elif roots[0] in head_dims:
+            kind = HeadDimUnit
         module = producers[key[0]][0].rpartition('.')[0] or producers[key[0]][0]
+        module += '' if kind is ChannelUnit else f'/{kind.kind}'
         names[module] = names.get(module, 0) + 1
         name = module if names[module] == 1 else f'{module}#{names[module]}'
         settings: dict[str, Any] = dict(step=step, min_channels=min_channels, round_to=round_to)
@@ -69,12 +88,13 @@ def find_channel_units(
                 settings.update(entry)
         if settings.pop('ignore', False):
             elements.freeze(np.array(roots), 'ignored by the config')
+            ignored = True
             continue
         width = max(1, int(settings['step']))
         parts = [np.array(roots[i : i + width]) for i in range(0, len(roots), width)]
         if len(parts) < 2:
             continue
-        unit = ChannelUnit(
+        unit = kind(
             name=name,
             size=len(parts),
             min_keep=min(len(parts), max(1, -(-int(settings['min_channels']) // width))),
@@ -82,11 +102,32 @@ def find_channel_units(
             roots=parts,
         )
         units.append(unit)
-    if unmatched:
+    if unmatched and strict:
         raise ValueError(
             f'unit {sorted(unmatched)[0]!r} in `units` matches nothing; units are: {", ".join(u.name for u in units)}'
         )
+    if ignored:
+        # What is frozen now may free the rest of a composition to stand for itself.
+        return find_channel_units(trace, ignore, step, min_channels, round_to, overrides, attention, False)
     return units
+
+
+def _simple(elements: Elements, *lists: np.ndarray) -> np.ndarray:
+    """The simple elements that ids are composed of, sorted."""
+    if not lists:
+        return np.zeros(0, dtype=np.int64)
+    roots = np.unique(np.concatenate([elements.parts(ids).ravel() for ids in lists]))
+    return roots[roots >= 0]
+
+
+def _families(elements: Elements) -> dict[int, int]:
+    """Factors that were made as one dimension, or tied to such: root -> a number above 0."""
+    sets = Elements()
+    sets.new(len(elements))
+    lines = [_simple(elements, line) for line in elements.lines]
+    for line in lines:
+        sets.union(line, line[:1])
+    return {root: int(f) + 1 for line in lines for root, f in zip(line.tolist(), sets.find(line).tolist())}
 
 
 def _ordered(trace: Trace) -> list[tuple[str, int]]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..topk import TopkBank
+from ..tracing.norms import NormSpec, weighted_norm
 
 FOLDS = '_dms_folds'
 
@@ -63,9 +64,39 @@ class OutputMask:
         return out * mask.to(out.dtype)
 
 
+class MaskedNorm:
+    """The forward of a norm over pruned channels: statistics weighted by the mask (DESIGN 3.3)."""
+
+    def __init__(self, module: nn.Module, spec: NormSpec, mask: Fold) -> None:
+        self.module, self.spec, self.mask = module, spec, mask
+        self.ones: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        module = self.module
+        units = [u for _, units, _ in self.mask.pieces for u in units]
+        if not any(self.mask.bank.cut[u] for u in units):
+            return type(module).forward(module, x)  # every mask is one
+        size = x.shape[self.spec.dim]
+        if self.ones is None or self.ones.device != x.device:
+            self.ones = torch.ones(size, device=x.device, dtype=self.mask.bank.mask.dtype)
+        mask = self.mask(self.ones.to(self.mask.bank.mask.dtype))
+
+        def parameter(*names: str) -> Tensor | None:
+            return next((getattr(module, n) for n in names if module._parameters.get(n) is not None), None)
+
+        return weighted_norm(x, self.spec, mask, parameter('weight', 'gamma', 'scale'), parameter('bias', 'beta'))
+
+
+def install_norm(module: nn.Module, spec: NormSpec, mask: Fold) -> None:
+    """Replace the forward of this one module; its class and parameters stay."""
+    module.__dict__['forward'] = MaskedNorm(module, spec, mask)
+
+
 def _property(name: str) -> property:
     def read(self: nn.Module) -> Any:
         parameters = self.__dict__.get('_parameters', {})
+        if name not in parameters:
+            parameters = self.__dict__.get('_buffers', {})
         if name not in parameters:
             if name in self.__dict__:
                 return self.__dict__[name]
@@ -102,6 +133,8 @@ def strip(model: nn.Module) -> nn.Module:
     """Take every fold and output mask off a model, in place."""
     for module in model.modules():
         module.__dict__.pop(FOLDS, None)
+        if isinstance(module.__dict__.get('forward'), MaskedNorm):
+            del module.__dict__['forward']
         for key, hook in list(module._forward_hooks.items()):
             if isinstance(hook, OutputMask):
                 del module._forward_hooks[key]

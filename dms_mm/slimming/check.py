@@ -7,7 +7,9 @@ mended when setting it to the predicted size makes the forward agree; otherwise 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from torch import nn
 
 from ..tracing.tracer import Call, Trace, Tracer, run_fake
-from .plan import Mend, Plan
+from .plan import Mend, Plan, Scale
 from .slim import build_slim
 from .structure import Structure
 
@@ -30,23 +32,49 @@ def skeleton(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
+# Whether a reshape copies depends on strides, and they on sizes: copies are left out, and all reshapes are one.
+COPIES = {'aten::clone', 'aten::contiguous', 'aten::detach', 'aten::alias', 'aten::lift_fresh'}
+RESHAPES = {'aten::view', 'aten::_unsafe_view', 'aten::reshape', 'aten::_reshape_alias'}
+
+
 def _counted(call: Call) -> bool:
-    return bool(call.shapes) and not call.name.startswith('prim::')
+    return bool(call.shapes) and not call.name.startswith('prim::') and call.name not in COPIES
 
 
-def expected(plan: Plan, call: Call, alive: np.ndarray) -> list[tuple[int, ...]]:
-    shapes = []
-    for shape, axes in zip(call.shapes, call.axes):
-        sizes = list(shape)
-        for dim in range(len(shape)):
-            lists = [ids for d, ids in axes if d == dim]
-            if lists:
-                keep = np.ones(shape[dim], dtype=bool)
-                for ids in lists:
-                    keep &= alive[plan.owner(ids)]
-                sizes[dim] = int(keep.sum())
-        shapes.append(tuple(sizes))
+def _same_name(a: str, b: str) -> bool:
+    return a == b or (a in RESHAPES and b in RESHAPES)
+
+
+def expected(plan: Plan, call: Call, keep: np.ndarray) -> list[tuple[int, ...] | None]:
+    """Shapes of the outputs when ``keep`` lives; None where the living positions are no box."""
+    shapes: list[tuple[int, ...] | None] = []
+    for shape, entries in zip(call.shapes, call.axes):
+        alive = [np.ones(size, dtype=bool) if entries else None for size in shape]
+        box = True
+        for dims, ids in entries:
+            lives = plan.lives(ids, keep)
+            for k, d in enumerate(dims):
+                alive[d] &= lives.any(tuple(e for e in range(ids.ndim) if e != k))
+            if len(dims) > 1:
+                sides = [lives.any(tuple(e for e in range(ids.ndim) if e != k)).sum() for k in range(ids.ndim)]
+                box &= int(lives.sum()) == int(np.prod(sides))
+        shapes.append(tuple(s if a is None else int(a.sum()) for s, a in zip(shape, alive)) if box else None)
     return shapes
+
+
+@dataclass
+class Mismatch:
+    """Where a slim forward departs from the prediction: traced mode, index of its call, and the numbers it got."""
+
+    mode: int
+    index: int
+    message: str
+    scalars: tuple[float, ...] | None = None
+    failed: bool = False  # by an exception, of this operator or of one that it belongs to
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.mode, self.index
 
 
 def first_mismatch(
@@ -56,78 +84,338 @@ def first_mismatch(
     keep: np.ndarray,
     inputs: Any,
     forward_fn: Callable[..., Any] | None = None,
-) -> tuple[int, int, str] | None:
-    """(traced mode, index of its call, message) where the slim forward departs from the prediction, or None."""
+) -> Mismatch | None:
+    """Run the slim model on fake tensors; the first operator that is not as predicted, or None."""
     assert plan.trace is not None
-    alive = np.append(keep, True)
-    removed = tuple(path + '.' for path in structure.removed)
+    # Inside of norms the slim operators are others; their outputs are compared where they are used.
+    skipped = tuple(path + '.' for path in [*structure.removed, *plan.trace.atomic]) or ('\0',)
     slim = build_slim(skeleton(model), structure)
     for mode, calls in enumerate(plan.trace.calls):
-        wanted = [
-            (i, c) for i, c in enumerate(calls) if _counted(c) and not (c.module + '.').startswith(removed or ('\0',))
-        ]
+        wanted = [(i, c) for i, c in enumerate(calls) if _counted(c) and not (c.module + '.').startswith(skipped)]
         tracer = Tracer(Trace(), record_costs=False)
         problem = ''
         try:
             run_fake(slim, inputs, tracer, training=bool(mode), forward_fn=forward_fn)
         except Exception as error:
             problem = f'{type(error).__name__}: {error}'
-        found = [c for c in tracer.calls if _counted(c)]
+        found = [c for c in tracer.calls if _counted(c) and not (c.module + '.').startswith(skipped)]
         for (i, want), have in zip(wanted, found):
-            if want.name != have.name:
-                return mode, i, f'{have.name} runs instead of {want.name} in {want.module!r}'
-            sizes = expected(plan, want, alive)
+            what = f'{want.name} in {want.module!r}'
+            if not _same_name(want.name, have.name):
+                return Mismatch(mode, i, f'{have.name} runs instead of {what}')
             # Scratch outputs (saved statistics) carry no axes and may differ between devices.
-            for shape, size, axes in zip(have.shapes, sizes, want.axes):
-                if shape != size and (axes or shape != (0,)):
-                    return mode, i, f'{want.name} in {want.module!r} gives {shape} instead of {size}'
+            for shape, size, entries, loose in zip(have.shapes, expected(plan, want, keep), want.axes, want.free):
+                if loose and size is not None and len(shape) == len(size):
+                    size = tuple(h if d in loose else s for d, (h, s) in enumerate(zip(shape, size)))
+                if shape != size and (entries or shape != (0,)):
+                    return Mismatch(mode, i, f'{what} gives {shape} instead of {size or "a box"}')
+            if not np.allclose(have.scalars, _scaled(plan, mode, i, want, keep), rtol=1e-6):
+                message = f'{what} gets {have.scalars} instead of {want.scalars}'
+                return Mismatch(mode, i, message, have.scalars)
         if problem or len(found) != len(wanted):
             i = wanted[min(len(found), len(wanted) - 1)][0]
-            return mode, i, problem or f'the slim model runs {len(found)} operators instead of {len(wanted)}'
+            message = problem or f'the slim model runs {len(found)} operators instead of {len(wanted)}'
+            return Mismatch(mode, i, message, failed=bool(problem))
     return None
 
 
-def candidates(plan: Plan, model: nn.Module, call: Call) -> list[list[Mend]]:
-    """Attributes of the failing module that hold a size seen at the failing operator; each a set of mends to try.
+def _scaled(plan: Plan, mode: int, index: int, call: Call, keep: np.ndarray) -> tuple[float, ...]:
+    """The numbers that a call gets in the slim model, if they are the supernet's or known to depend on a size."""
+    factor = 1.0
+    for scale in plan.scales:
+        if (mode, index) == scale.call:
+            factor *= _share(scale.owners, scale.size, keep) ** scale.exponent
+    return tuple(value * factor for value in call.scalars)
 
-    A sequence that lists the sizes of all outputs (a split's) is mended as a whole.
+
+def _share(owners: list[np.ndarray], size: int, keep: np.ndarray) -> float:
+    alive = np.append(keep, True)
+    whole = np.ones(size, dtype=bool)
+    for owner in owners:
+        whole &= alive[owner].all(-1)
+    return float(whole.sum()) / size
+
+
+# Where an operator sees a size: ('out' or 'in', which tensor, which dimension or -1 for ids over several, and how many
+# calls further on: a reshape fails before the copy that it would make).
+Role = tuple[str, int, int, int]
+
+
+def sizes_near(plan: Plan, mode: int, index: int, ahead: int) -> list[tuple[Role, int, list[np.ndarray]]]:
+    """Role, size in the supernet, and elements of every pruned size at a call and the next ones of its module."""
+    assert plan.trace is not None
+    calls = plan.trace.calls[mode]
+    near = [i for i in plan.calls_of(mode)[calls[index].module] if i >= index and _counted(calls[i])]
+    return [
+        ((*role, k), size, owners)
+        for k, i in enumerate(near[: 1 + ahead])
+        for role, size, owners in sizes_at(plan, calls[i])
+    ]
+
+
+def sizes_at(plan: Plan, call: Call) -> list[tuple[tuple[str, int, int], int, list[np.ndarray]]]:
+    result: list[tuple[tuple[str, int, int], int, list[np.ndarray]]] = []
+    groups = (('out', call.shapes, call.axes), ('in', call.input_shapes, call.input_axes))
+    for side, shapes, axes in groups:
+        for t, (shape, entries) in enumerate(zip(shapes, axes)):
+            for dim, size in enumerate(shape):
+                owners = [
+                    o
+                    for dims, ids in entries
+                    if dim in dims
+                    for o in ([plan.owner(ids)] if len(dims) == 1 else _projected(plan, ids, dims.index(dim)))
+                ]
+                if any((o >= 0).any() for o in owners):
+                    result.append(((side, t, dim), size, _normal(owners)))
+            for dims, ids in entries:
+                if len(dims) > 1 and (plan.owner(ids) >= 0).any():
+                    result.append(((side, t, -1), ids.size, _normal([plan.owner(ids).reshape(ids.size, -1)])))
+    return result
+
+
+def _normal(owners: list[np.ndarray]) -> list[np.ndarray]:
+    """One array of elements, without empty columns, in an order that does not depend on where they were seen."""
+    whole = -np.sort(-np.concatenate(owners, 1), axis=1)
+    return [whole[:, (whole >= 0).any(0)]]
+
+
+def _projected(plan: Plan, ids: np.ndarray, axis: int) -> list[np.ndarray]:
+    """Owners along one dimension of ids over several: the parts that depend on this dimension alone."""
+    owner = plan.owner(ids)
+    first = owner[tuple(slice(None) if e == axis else slice(0, 1) for e in range(ids.ndim))]
+    same = (owner == first).reshape(-1, owner.shape[-1]).all(0)
+    line = first.reshape(ids.shape[axis], -1)[:, same]
+    return [line] if line.shape[1] and (line >= 0).any() else []
+
+
+@dataclass
+class Remedy:
+    """What may bring the slim forward in line, for every module of the same class at once."""
+
+    mends: list[Mend] = field(default_factory=list)
+    scales: list[Scale] = field(default_factory=list)
+    ties: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # ids that become one element
+
+    def apply(self, plan: Plan) -> None:
+        plan.mends += self.mends
+        plan.scales += self.scales
+
+    def undo(self, plan: Plan) -> None:
+        if self.mends:
+            del plan.mends[-len(self.mends) :]
+        if self.scales:
+            del plan.scales[-len(self.scales) :]
+
+
+def _twins(plan: Plan, model: nn.Module, mode: int, index: int, path: str) -> list[tuple[str, int]]:
+    """(path, call) of every module of the class of ``path`` at the same point of its own forward, itself first."""
+    assert plan.trace is not None
+    calls = plan.trace.calls[mode]
+    here = calls[index].module
+    suffix = here[len(path) :] if path else ''
+    by_module = plan.calls_of(mode)
+    ordinal = by_module[here].index(index)
+    kind = type(model.get_submodule(path)) if path else type(model)
+    twins = [(path, index)]
+    for other, module in model.named_modules():
+        if type(module) is kind and other != path and other:
+            own = by_module.get(other + suffix, [])
+            if ordinal < len(own) and calls[own[ordinal]].name == calls[index].name:
+                twins.append((other, own[ordinal]))
+    return twins
+
+
+def remedies(plan: Plan, model: nn.Module, problem: Mismatch, keep: np.ndarray) -> Iterator[Remedy]:
+    """What to try where a slim forward departs: numbers undone in weights, attributes mended, or units tied."""
+    assert plan.trace is not None
+    call = plan.trace.calls[problem.mode][problem.index]
+    if problem.scalars is not None:
+        yield from _scale_remedies(plan, model, problem, call, keep)
+    known = {(m.module, m.attribute, m.index): m for m in plan.mends}
+    path = call.module
+    later: list[Remedy] = []
+    single: list[Remedy] = []
+    # An assert may guard anything that follows; a reshape fails before the copy that it would make.
+    ahead = 40 if 'AssertionError' in problem.message else int(problem.failed)
+    while True:
+        for name, index, value in _stored_sizes(model, path):
+            seen: list[list[np.ndarray]] = []
+            for role, size, owners in sizes_near(plan, problem.mode, problem.index, ahead):
+                if isinstance(value, (tuple, list)) or size != value:
+                    continue
+                if any(len(o) == len(owners) and all(map(np.array_equal, o, owners)) for o in seen):
+                    continue
+                seen.append(owners)
+                mends, ties = [], []
+                for twin, at in _twins(plan, model, problem.mode, problem.index, path):
+                    there = {r: (s, o) for r, s, o in sizes_near(plan, problem.mode, at, ahead)}
+                    if role not in there or (name, index, there[role][0]) not in _stored_sizes(model, twin):
+                        continue
+                    old = known.get((twin, name, index))
+                    if old is None:
+                        mends.append(Mend(twin, name, index, *there[role]))
+                    elif not _same(old.owners, there[role][1]):
+                        ties += _pairs(plan, old.owners, there[role][1])
+                if mends:
+                    single.append(Remedy(mends=mends))
+                    yield single[-1]
+                elif ties:
+                    later.append(Remedy(ties=ties))
+        pieces = _piece_owners(plan, call)
+        for name, _, value in _stored_sizes(model, path):
+            if pieces and isinstance(value, (tuple, list)) and [size for size, _ in pieces] == list(value):
+                yield Remedy(mends=[Mend(path, name, i, size, owners) for i, (size, owners) in enumerate(pieces)])
+        # An attribute of the parent may hold it; further up numbers agree by chance.
+        if not path or path != call.module:
+            break
+        path = path.rpartition('.')[0]
+    # A reshape to heads and head dims may need both.
+    for a, b in itertools.combinations(single[:8], 2):
+        if {(m.module, m.attribute, m.index) for m in a.mends}.isdisjoint(
+            (m.module, m.attribute, m.index) for m in b.mends
+        ):
+            yield Remedy(mends=a.mends + b.mends)
+    yield from later
+    ties = _width_ties(plan, model, problem.mode, problem.index, ahead)
+    if ties:
+        yield Remedy(ties=ties)
+
+
+def _same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return len(a) == len(b) and all(map(np.array_equal, a, b))
+
+
+def _pairs(plan: Plan, a: list[np.ndarray], b: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Ids to tie so that two sizes become one."""
+    x, y = np.concatenate(a, 1), np.concatenate(b, 1)
+    x, y = x[:, (x >= 0).any(0)], y[:, (y >= 0).any(0)]
+    if x.shape != y.shape or (x < 0).any() or (y < 0).any():
+        return []
+    return [(plan.roots[x.ravel()], plan.roots[y.ravel()])]
+
+
+def _width_ties(
+    plan: Plan, model: nn.Module, mode: int, index: int, ahead: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Ties of a module's input channels with the pairs of heads and head dims that it reshapes them to.
+
+    Many attentions take ``heads * head_dim`` to be the width of their input; then all three shrink as one.
     """
-    sizes: list[tuple[int, list[np.ndarray]]] = []
-    shapes = [*zip(call.shapes, call.axes), *zip(call.input_shapes, call.input_axes)]
-    for shape, axes in shapes:
-        for dim, size in enumerate(shape):
-            owners = [plan.owner(ids) for d, ids in axes if d == dim]
-            if any((o >= 0).any() for o in owners):
-                sizes.append((size, owners))
-    module = model.get_submodule(call.module) if call.module else model
-    pieces = _piece_owners(plan, call)
-    mends: list[list[Mend]] = []
+    assert plan.trace is not None
+    calls = plan.trace.calls[mode]
+    path = calls[index].module
+    ties = []
+    for twin, at in _twins(plan, model, mode, index, path):
+        for place in (twin, twin.rpartition('.')[0]):
+            entries = (plan.trace.io.get(place) or (None, None))[0]
+            lines = [ids for _, ids in entries[1] if ids.ndim == 1] if entries is not None else []
+            pairs = [p for p in _head_pairs(plan, mode, at, ahead) if any(len(p) == len(line) for line in lines)]
+            if pairs:
+                ties += [(line, pairs[0]) for line in lines if len(line) == len(pairs[0])][:1]
+                break
+    return ties
+
+
+def _head_pairs(plan: Plan, mode: int, index: int, ahead: int) -> list[np.ndarray]:
+    """Lines of ids composed of several elements, at a call and the next ones of its module."""
+    assert plan.trace is not None
+    calls = plan.trace.calls[mode]
+    near = [i for i in plan.calls_of(mode)[calls[index].module] if i >= index and _counted(calls[i])][: 1 + ahead]
+    result = []
+    for i in near:
+        for entries in [*calls[i].axes, *calls[i].input_axes]:
+            for _, ids in entries:
+                # Of ids over heads, head dims and what lies before them (query, key, value): the last two.
+                line = ids[(0,) * (ids.ndim - 2)].ravel() if ids.ndim > 1 else ids
+                if ids.ndim > 1 and (plan.trace.elements.parts(line)[:, 1:] >= 0).any():
+                    result.append(line)
+            for d in {dims[0] for dims, _ in entries if len(dims) == 1}:
+                lists = [ids for dims, ids in entries if dims == (d,)]
+                if len(lists) == 2:
+                    result.append(plan.trace.elements.fuse(lists))
+    return result
+
+
+def _stored_sizes(model: nn.Module, path: str) -> list[tuple[str, int | None, Any]]:
+    """(attribute, place in it, value) of every whole number that a module stores, and its sequences of them."""
+    module = model.get_submodule(path) if path else model
+    result: list[tuple[str, int | None, Any]] = []
     for name, value in vars(module).items():
         if name.startswith('_') or name == 'training':
             continue
-        entries: list[tuple[int | None, Any]] = [(None, value)]
-        if isinstance(value, (tuple, list)):
-            entries = list(enumerate(value))
-            if pieces and [size for size, _ in pieces] == list(value):
-                mends.append([Mend(call.module, name, i, size, owners) for i, (size, owners) in enumerate(pieces)])
-        for index, entry in entries:
-            if type(entry) is not int:
+        if type(value) is int:
+            result.append((name, None, value))
+        elif isinstance(value, (tuple, list)) and value and all(type(v) is int for v in value):
+            result.append((name, None, value))
+            result += [(name, i, v) for i, v in enumerate(value)]
+    return result
+
+
+def _scale_remedies(
+    plan: Plan, model: nn.Module, problem: Mismatch, call: Call, keep: np.ndarray
+) -> Iterator[Remedy]:
+    assert plan.trace is not None and problem.scalars is not None
+    have, want = problem.scalars, call.scalars
+    if len(want) != 1 or len(have) != 1 or not want[0] or have[0] / want[0] <= 0:
+        return
+    ratio = have[0] / want[0] * _scaled(plan, problem.mode, problem.index, call, keep)[0] ** -1 * want[0]
+    sign = -1.0 if call.name in ('aten::div', 'aten::div_') else 1.0
+    own = plan.calls_of(problem.mode)[call.module]
+    behind = own.index(problem.index)
+    tried: list[list[np.ndarray]] = []
+    # The size may have been seen earlier: scores are scaled after the product that contracted it.
+    for back in range(behind + 1):
+        for role, size, owners in sizes_at(plan, plan.trace.calls[problem.mode][own[behind - back]]):
+            share = _share(owners, size, keep)
+            if share == 1 or any(_same(o, owners) for o in tried):
                 continue
-            seen: list[list[np.ndarray]] = []
-            for size, owners in sizes:
-                known = any(len(o) == len(owners) and all(map(np.array_equal, o, owners)) for o in seen)
-                if size == entry and not known:
-                    seen.append(owners)
-                    mends.append([Mend(call.module, name, index, size, owners)])
-    return mends
+            tried.append(owners)
+            exponent = next((e for e in (-0.25, 0.25, -0.5, 0.5, -1.0, 1.0) if abs(share**e - ratio) < 1e-6 * ratio), 0)
+            if not exponent:
+                continue
+            scales = []
+            for twin, at in _twins(plan, model, problem.mode, problem.index, call.module):
+                there = plan.trace.calls[problem.mode][at]
+                others = plan.calls_of(problem.mode)[twin]
+                seen = plan.trace.calls[problem.mode][others[others.index(at) - back]]
+                found = next(((s, o) for r, s, o in sizes_at(plan, seen) if r == role), None)
+                k = next((k for k, e in enumerate(there.input_axes) if e), None)
+                if found is None or k is None:
+                    continue
+                rows = _rows(plan, there.input_axes[k], there.makers[k] or frozenset())
+                if rows:
+                    scales.append(Scale((problem.mode, at), rows, found[1], found[0], exponent, sign * exponent))
+            if scales:
+                yield Remedy(scales=scales)
+
+
+def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> dict[tuple[str, int], np.ndarray]:
+    """Positions of parameters that carry the elements of a tensor: of its makers, or of whatever was factored into it."""
+    assert plan.trace is not None
+    elements = plan.trace.elements
+    if not entries:
+        return {}
+    raw = elements.find(elements.wholes(np.concatenate([ids.ravel() for _, ids in entries])))
+    for names in (makers, plan.trace.params):
+        rows: dict[tuple[str, int], np.ndarray] = {}
+        for name in names:
+            for d, line in enumerate(plan.trace.params[name]):
+                hit = np.isin(elements.find(line), raw)
+                if hit.any() and (names is makers or (name, d) in plan.trace.producers or len(plan.shapes[name]) == 1):
+                    rows[name, d] = np.flatnonzero(hit)
+                    break
+        if rows:
+            return rows
+    return {}
 
 
 def _piece_owners(plan: Plan, call: Call) -> list[tuple[int, list[np.ndarray]]]:
     """Size and elements of each output of an operator with several, along the one dimension that is pruned."""
-    dims = {d for axes in call.axes for d, ids in axes if (plan.owner(ids) >= 0).any()}
-    if len(call.shapes) < 2 or len(dims) != 1:
+    found = {dims for entries in call.axes for dims, ids in entries if (plan.owner(ids) >= 0).any()}
+    if len(call.shapes) < 2 or len(found) != 1 or len(next(iter(found))) != 1:
         return []
-    (dim,) = dims
+    ((dim,),) = found
     return [
-        (shape[dim], [plan.owner(ids) for d, ids in axes if d == dim]) for shape, axes in zip(call.shapes, call.axes)
+        (shape[dim], [plan.owner(ids) for dims, ids in entries if dims == (dim,)])
+        for shape, entries in zip(call.shapes, call.axes)
     ]

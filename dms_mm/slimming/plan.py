@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,14 +30,32 @@ class Mend:
 
 
 @dataclass
+class Scale:
+    """A factor ``(kept / size) ** exponent`` that a slim forward multiplies in, undone in the parameters ``rows``.
+
+    Attention scales by the size of a head; the slim model must go on with the supernet's scale.
+    """
+
+    call: tuple[int, int]
+    rows: dict[tuple[str, int], np.ndarray]
+    owners: list[np.ndarray]
+    size: int
+    exponent: float  # of the number itself
+    effect: float  # of what it does to the activation
+
+
+@dataclass
 class Plan:
-    """Per parameter and dimension the element of every position (-1: stays always), per shared tensor every name."""
+    """Per parameter and dimension the elements of every position, (n, K) with -1 for none; a position lives if all do."""
 
     owners: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     grouped: dict[str, str] = field(default_factory=dict)
     blocks: list[tuple[str, int]] = field(default_factory=list)  # (block, its element)
     mends: list[Mend] = field(default_factory=list)
+    scales: list[Scale] = field(default_factory=list)
+    roots: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # an id of each element
+    units: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # unit of each element
     lookup: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     trace: Trace | None = None
 
@@ -43,16 +63,31 @@ class Plan:
         return self  # fixed once the space is made
 
     def owner(self, ids: IntArray) -> np.ndarray:
-        """Element of the bank of each id, -1 if it stays."""
+        """(..., K) elements of the bank of each id, -1 for none."""
         assert self.trace is not None
-        return self.lookup[self.trace.elements.find(ids)]
+        return self.lookup[self.trace.elements.parts(ids)]
+
+    def calls_of(self, mode: int) -> dict[str, list[int]]:
+        """Module -> the indices of its own calls in a traced mode."""
+        assert self.trace is not None
+        result: dict[str, list[int]] = {}
+        for i, call in enumerate(self.trace.calls[mode]):
+            result.setdefault(call.module, []).append(i)
+        return result
+
+    def lives(self, ids: IntArray, keep: np.ndarray) -> np.ndarray:
+        """Bool of the shape of ``ids``: every element of it is in ``keep`` (N,)."""
+        return np.append(keep, True)[self.owner(ids)].all(-1)
 
 
 def make_plan(trace: Trace, units: Sequence[MutableUnit], model: nn.Module) -> Plan:
     plan = Plan(trace=trace, grouped=dict(trace.grouped))
-    plan.lookup = np.full(len(trace.elements), -1, dtype=np.int64)
+    plan.lookup = np.full(len(trace.elements) + 1, -1, dtype=np.int64)  # the last for "none"
+    plan.units = np.repeat(np.arange(len(units)), [u.size for u in units])
+    plan.roots = np.full(len(plan.units), -1, dtype=np.int64)
     for unit in units:
         if isinstance(unit, ChannelUnit):
+            plan.roots[unit.start : unit.start + unit.size] = [roots[0] for roots in unit.roots]
             for k, roots in enumerate(unit.roots):
                 plan.lookup[trace.elements.find(roots)] = unit.start + k
         elif isinstance(unit, DepthUnit):
@@ -70,23 +105,91 @@ def make_plan(trace: Trace, units: Sequence[MutableUnit], model: nn.Module) -> P
     return plan
 
 
+def tie_known_widths(trace: Trace, model: nn.Module) -> None:
+    """nn.MultiheadAttention takes ``num_heads * head_dim`` to be the width of its input, by definition."""
+    for path, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention) and f'{path}.out_proj.weight' in trace.params:
+            trace.elements.union(trace.params[f'{path}.out_proj.weight'][1], trace.params[f'{path}.out_proj.weight'][0])
+            for name in ('in_proj_weight', 'q_proj_weight'):
+                if f'{path}.{name}' in trace.params:
+                    rows, columns = trace.params[f'{path}.{name}']
+                    trace.elements.union(rows[: len(columns)], columns)
+    trace.elements.resolve()
+
+
+def known_mends(plan: Plan, model: nn.Module) -> list[Mend]:
+    """Attributes of nn.MultiheadAttention, so that they need not be found by trial."""
+    assert plan.trace is not None
+    mends = []
+    for path, module in model.named_modules():
+        line = plan.trace.params.get(f'{path}.out_proj.weight')
+        if not isinstance(module, nn.MultiheadAttention) or line is None:
+            continue
+        grid = plan.owner(line[1]).reshape(module.num_heads, module.head_dim, -1)
+        alone_h = (grid == grid[:, :1]).reshape(-1, grid.shape[-1]).all(0)
+        alone_d = (grid == grid[:1]).reshape(-1, grid.shape[-1]).all(0)
+        mends.append(Mend(path, 'embed_dim', None, module.embed_dim, [plan.owner(line[0])]))
+        for name, key in (('kdim', 'k_proj_weight'), ('vdim', 'v_proj_weight')):
+            own = plan.trace.params.get(f'{path}.{key}') or plan.trace.params.get(f'{path}.in_proj_weight')
+            if own is not None:
+                mends.append(Mend(path, name, None, getattr(module, name), [plan.owner(own[1])]))
+        if alone_h.any():
+            mends.append(Mend(path, 'num_heads', None, module.num_heads, [grid[:, 0][:, alone_h]]))
+        if alone_d.any():
+            mends.append(Mend(path, 'head_dim', None, module.head_dim, [grid[0][:, alone_d]]))
+    return [m for m in mends if any((o >= 0).any() for o in m.owners)]
+
+
 def block_elements(plan: Plan, path: str) -> list[int]:
     """Elements of the removable blocks that a module lies in."""
     return [e for block, e in plan.blocks if path == block or path.startswith(block + '.')]
+
+
+def _choices(plan: Plan, size: int, owner: np.ndarray) -> list[tuple[float, list[Dim]]]:
+    """A dimension as a sum of products of counts: heads times head dims, and apart what other units make up."""
+    owner = owner[:, (owner >= 0).any(0)]
+    if owner.shape[1] == 0:
+        return [(1.0, [(size, None)])]
+    if owner.shape[1] == 1:
+        return [(1.0, [(size, owner[:, 0])])]
+    owner = -np.sort(-owner, axis=1)
+    unit = np.where(owner >= 0, plan.units[owner], -1)
+    result: list[tuple[float, list[Dim]]] = []
+    kinds, member = np.unique(unit, axis=0, return_inverse=True)
+    for k, kind in enumerate(kinds):
+        part = owner[member.ravel() == k]
+        n = len(part)
+        columns = [part[:, c] for c in range(part.shape[1]) if kind[c] >= 0]
+        if not columns:
+            result.append((1.0, [(n, None)]))
+            continue
+        _, joint = np.unique(np.stack(columns, 1), axis=0, return_counts=True)
+        margins = [np.unique(c, return_counts=True)[1] for c in columns]
+        full = math.prod(len(m) for m in margins)
+        if len(columns) > 1 and (len(joint) != full or len(set(joint.tolist())) > 1):
+            raise NotImplementedError('channels composed of heads and head dims that are not rectangular')
+        result.append((1.0 / n ** (len(columns) - 1), [(n, c) for c in columns]))
+    return result
+
+
+def _terms(plan: Plan, factor: float, dims: Sequence[tuple[int, np.ndarray | None]], blocks: list[int]) -> list[Term]:
+    """One product of dimensions as terms without compound dimensions."""
+    choices = [[(1.0, [(n, None)])] if o is None else _choices(plan, n, o) for n, o in dims]
+    return [
+        (factor * math.prod(f for f, _ in pick), [d for _, part in pick for d in part], blocks)
+        for pick in itertools.product(*choices)
+    ]
 
 
 def mac_terms(plan: Plan, batch: int) -> list[Term]:
     assert plan.trace is not None
     terms: list[Term] = []
     for cost in plan.trace.costs:
-        dims: list[Dim] = []
-        for size, lists in cost.dims:
-            owners = [plan.owner(ids) for ids in lists]
-            owners = [o for o in owners if (o >= 0).any()]
-            if len(owners) > 1:
-                raise NotImplementedError(f'compound dimension in {cost.module}')
-            dims.append((size, owners[0] if owners else None))
-        terms.append((cost.factor / batch, dims, block_elements(plan, cost.module)))
+        dims = [
+            (size, np.concatenate([plan.owner(ids) for ids in lists], 1) if lists else None)
+            for size, lists in cost.dims
+        ]
+        terms += _terms(plan, cost.factor / batch, dims, block_elements(plan, cost.module))
     return terms
 
 
@@ -94,7 +197,7 @@ def param_terms(plan: Plan, model: nn.Module) -> list[Term]:
     terms: list[Term] = []
     for name, x in model.named_parameters():
         owners = plan.owners.get(name) or [None] * x.ndim
-        terms.append((1.0, list(zip(x.shape, owners)), block_elements(plan, name)))
+        terms += _terms(plan, 1.0, list(zip(x.shape, owners)), block_elements(plan, name))
     return terms
 
 
@@ -119,7 +222,7 @@ def plan_structure(
         for dim, owner in enumerate(owners):
             if owner is None:
                 continue
-            kept = np.flatnonzero(alive[owner])
+            kept = np.flatnonzero(alive[owner].all(-1))
             if dim == 0:
                 kept_first[name] = len(kept)
             if len(kept) < len(owner):
@@ -133,12 +236,33 @@ def plan_structure(
         if mode == 'groups' and groups and '0' in structure.slices.get(name, {}):
             # The width of a group stays: fewer rows are fewer groups.
             structure.attributes[module] = {'groups': int(groups) * kept_first[name] // plan.shapes[name][0]}
+    assert plan.trace is not None
+    for path, (groups, ids) in plan.trace.group_norms.items():
+        if not inside or not path.startswith(inside):
+            kept_channels = int(plan.lives(ids, keep).sum())
+            if kept_channels < len(ids):
+                structure.attributes[path] = {'num_groups': groups * kept_channels // len(ids)}
+    for path, (_, ids) in plan.trace.norms.items():
+        module_ = model.get_submodule(path)
+        if not list(module_.parameters()) and hasattr(module_, 'normalized_shape'):
+            structure.attributes[path] = {'normalized_shape': [int(plan.lives(ids, keep).sum())]}
+    done: set[tuple[str, bytes, float]] = set()
+    for scale in plan.scales:
+        whole = np.ones(scale.size, dtype=bool)
+        for owner in scale.owners:
+            whole &= alive[owner].all(-1)
+        factor = float(whole.sum() / scale.size) ** -scale.effect
+        for (name, dim), rows in scale.rows.items():
+            mark = (f'{name}.{dim}', rows.tobytes(), scale.effect)
+            if factor != 1.0 and mark not in done and not (inside and name.startswith(inside)):
+                done.add(mark)
+                structure.scales.setdefault(name, []).append([dim, to_ranges(rows), factor])
     for mend in plan.mends:
         if mend.module in removed or (inside and mend.module.startswith(inside)):
             continue
         whole = np.ones(mend.size, dtype=bool)
         for owner in mend.owners:
-            whole &= alive[owner]
+            whole &= alive[owner].all(-1)
         value: Any = int(whole.sum())
         if mend.index is not None:
             old = structure.attributes.get(mend.module, {}).get(mend.attribute)

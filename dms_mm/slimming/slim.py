@@ -49,6 +49,16 @@ def _embedding(m: Any) -> dict[str, Any]:
     return {'num_embeddings': m.weight.shape[0], 'embedding_dim': m.weight.shape[1]}
 
 
+@layer_attributes(nn.LayerNorm, nn.RMSNorm)
+def _layer_norm(m: Any) -> dict[str, Any]:
+    return {} if m.weight is None or m.weight.ndim != 1 else {'normalized_shape': tuple(m.weight.shape)}
+
+
+@layer_attributes(nn.GroupNorm)
+def _group_norm(m: Any) -> dict[str, Any]:
+    return {} if m.weight is None else {'num_channels': m.weight.shape[0]}
+
+
 @layer_attributes(nn.PReLU)
 def _prelu(m: Any) -> dict[str, Any]:
     return {'num_parameters': m.weight.shape[0]}
@@ -108,7 +118,8 @@ def build_slim(model: nn.Module, structure: Structure | str | os.PathLike[str]) 
     }
     # Held until the end, or a new tensor could take the identity of a freed one.
     originals = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    by_id = {id(x): slices[name] for name, x in originals if name in slices}
+    by_id = {id(x): slices.get(name, {}) for name, x in originals if name in slices or name in structure.scales}
+    scales = {id(x): structure.scales[name] for name, x in originals if name in structure.scales}
     for path, module in model.named_modules():
         for store in (module._parameters, module._buffers):
             for key, x in store.items():
@@ -116,6 +127,9 @@ def build_slim(model: nn.Module, structure: Structure | str | os.PathLike[str]) 
                     continue
                 if id(x) not in replaced:
                     value = x.detach()
+                    for dim, text, factor in scales.get(id(x), []):
+                        index = torch.from_numpy(from_ranges(text)).to(value.device)
+                        value = value.index_copy(dim, index, value.index_select(dim, index) * factor)
                     for dim, index in by_id[id(x)].items():
                         value = value.index_select(dim, index.to(value.device))
                     if isinstance(x, nn.Parameter):

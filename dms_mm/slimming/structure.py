@@ -44,6 +44,8 @@ class Structure:
     Attributes:
         shapes: parameter or buffer -> its shape in the supernet, for every one that shrinks.
         slices: the same names -> dimension -> kept positions, as ranges.
+        scales: parameter -> [dimension, positions in the supernet, factor]: what a smaller head changes in the scale of
+            its attention is taken back in the queries' and keys' weights.
         attributes: module -> attribute -> value in the slim model.
         removed: blocks that become ``nn.Identity``.
         units: name -> kind, size, kept positions (ranges of elements).
@@ -53,6 +55,7 @@ class Structure:
 
     shapes: dict[str, list[int]] = field(default_factory=dict)
     slices: dict[str, dict[str, str]] = field(default_factory=dict)
+    scales: dict[str, list[list[Any]]] = field(default_factory=dict)
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     units: dict[str, dict[str, Any]] = field(default_factory=dict)

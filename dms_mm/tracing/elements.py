@@ -1,6 +1,12 @@
-"""Elements: positions of parameter dimensions that live and die together, as a vectorised union-find."""
+"""Elements: positions of parameter dimensions that live and die together, as a vectorised union-find.
+
+An element may be *composed* of others and then lives only if all of them do: the channel of a projection is a pair of a
+head and a position inside heads. Compositions are remembered while tracing and resolved afterwards.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,6 +24,11 @@ class Elements:
         self._parent = np.zeros(0, dtype=np.int64)
         self._size = 0
         self.freezes: list[tuple[IntArray, str]] = []
+        self.lines: list[IntArray] = []  # factors that were made together, one dimension each
+        self.boxes: list[tuple[IntArray, int | None]] = []  # ids that a reshape needs as a full box
+        self.origins: list[tuple[IntArray, IntArray]] = []  # what was factored, and its factors, as they were made
+        self._compositions: list[tuple[IntArray, IntArray]] = []  # (n,) wholes and (n, k) parts, -1 for none
+        self._parts = np.zeros((0, 1), dtype=np.int64)
 
     def __len__(self) -> int:
         return self._size
@@ -69,3 +80,211 @@ class Elements:
             for root in np.unique(self.find(ids)).tolist():
                 reasons.setdefault(root, reason)
         return reasons
+
+    def _frozen_mask(self) -> np.ndarray:
+        mask = np.zeros(self._size, dtype=bool)
+        if self.freezes:
+            mask[self.find(np.concatenate([ids for ids, _ in self.freezes]))] = True
+        return mask
+
+    # -- composition
+    def compose(self, whole: IntArray, parts: Sequence[IntArray]) -> None:
+        """``whole[i]`` lives if and only if every ``parts[k][i]`` does."""
+        if len(parts) == 1:
+            self.union(whole, parts[0])
+        else:
+            self._compositions.append((np.asarray(whole).reshape(-1), np.stack([p.reshape(-1) for p in parts], 1)))
+
+    def factor(self, ids: IntArray) -> list[IntArray]:
+        """Fresh ids for every dimension of ``ids``; each position is composed of one of each.
+
+        Positions of a dimension with the same ids throughout (copies over a batch) share their factor.
+        """
+        fresh = []
+        for d, size in enumerate(ids.shape):
+            rows = np.moveaxis(ids, d, 0).reshape(size, -1)
+            _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+            line = self.new(len(first))
+            self.lines.append(line)
+            place = np.argsort(np.argsort(first))  # in the order of appearance
+            fresh.append(line[place[inverse.ravel()]])
+        grid = np.meshgrid(*fresh, indexing='ij')
+        self.origins.append((ids.reshape(-1), np.stack([g.reshape(-1) for g in grid], 1)))
+        self.compose(ids, grid)
+        return fresh
+
+    def wholes(self, ids: IntArray) -> IntArray:
+        """``ids`` and what was factored into any of them."""
+        found = [np.unique(ids)]
+        for whole, parts in self.origins:
+            found.append(whole[np.isin(parts, found[0]).any(1)])
+        return np.unique(np.concatenate(found))
+
+    def fuse(self, entries: Sequence[IntArray]) -> IntArray:
+        """One id for each position of a compound dimension."""
+        if len(entries) == 1:
+            return entries[0]
+        # Slowly varying parts first, so that the same parts get the same roles everywhere.
+        ordered = sorted(entries, key=lambda ids: int((np.diff(ids) != 0).sum()))
+        whole = self.new(len(entries[0]))
+        self.compose(whole, ordered)
+        return whole
+
+    def resolve(self) -> None:
+        """Bring compositions, freezes and boxes into agreement; afterwards :meth:`parts` may be asked.
+
+        Whatever is frozen drops out of a composition, a whole with one part left is that part, and two
+        compositions of one class are merged part by part.
+        """
+        while True:
+            while self._simplify():
+                pass
+            self._tabulate()
+            if not self._box():
+                break
+        self._tabulate()
+
+    def _simplify(self) -> bool:
+        if not self._compositions:
+            return False
+        width = max(parts.shape[1] for _, parts in self._compositions)
+        whole = np.concatenate([w for w, _ in self._compositions])
+        parts = np.concatenate(
+            [np.pad(p, ((0, 0), (0, width - p.shape[1])), constant_values=-1) for _, p in self._compositions]
+        )
+        changed = False
+        frozen = self._frozen_mask()
+        root = self.find(whole)
+        live = parts >= 0
+        part = np.where(live, self.find(np.maximum(parts, 0)), -1)
+        # A frozen whole needs all of its parts.
+        must = part[frozen[root]]
+        must = must[must >= 0]
+        if len(must) and not frozen[must].all():
+            self.freeze(must[~frozen[must]], 'part of channels that must stay')
+            frozen = self._frozen_mask()
+            changed = True
+        # Being composed of oneself and others is an order, not an equality: nothing here can be removed.
+        loop = (part == root[:, None]).any(1) & live.any(1)
+        if loop.any():
+            self.freeze(np.concatenate([root[loop], part[loop][part[loop] >= 0]]), 'a cyclic reshape of channels')
+            frozen = self._frozen_mask()
+            changed = True
+        part[(part >= 0) & frozen[np.maximum(part, 0)]] = -1
+        part = -np.sort(-part, axis=1) if width == 1 else part
+        for k in range(1, width):  # the same part twice counts once
+            twice = (part[:, k : k + 1] == part[:, :k]).any(1) & (part[:, k] >= 0)
+            part[twice, k] = -1
+        count = (part >= 0).sum(1)
+        gone = (count == 0) & ~frozen[root]
+        if gone.any():
+            self.freeze(root[gone], 'composed of channels that must stay')
+            changed = True
+        single = count == 1
+        if single.any():
+            only = part[single].max(1)
+            if (self.find(only) != self.find(root[single])).any():
+                changed = True
+            self.union(root[single], only)
+        rest = count > 1
+        root, part = root[rest], part[rest]
+        # One composition a class: the others are merged into the first, part by part.
+        order = np.argsort(root, kind='stable')
+        root, part = root[order], part[order]
+        if len(root):
+            first = np.concatenate([[True], root[1:] != root[:-1]])
+            lead = np.maximum.accumulate(np.where(first, np.arange(len(root)), 0))
+            fits = ((part >= 0) == (part[lead] >= 0)).all(1)
+            if not fits.all():
+                bad = np.concatenate([root[~fits], part[~fits].ravel(), part[lead][~fits].ravel()])
+                self.freeze(bad[bad >= 0], 'channels that are reshaped in several ways')
+                changed = True
+            for k in range(part.shape[1]):
+                both = fits & ~first & (part[:, k] >= 0)
+                a, b = part[both, k], part[lead[both], k]
+                if (self.find(a) != self.find(b)).any():
+                    changed = True
+                self.union(a, b)
+            root, part = root[first], part[first]
+        self._compositions = [(root, part)] if len(root) else []
+        return changed
+
+    def _tabulate(self) -> None:
+        everything = self.find(np.arange(self._size))
+        table = everything[:, None]
+        if self._compositions:
+            whole, parts = self._compositions[0]
+            composed = np.full(self._size, -1, dtype=np.int64)
+            composed[self.find(whole)] = np.arange(len(whole))
+            parts = np.where(parts >= 0, self.find(np.maximum(parts, 0)), -1)
+            for _ in range(4):  # parts of parts
+                nested = (parts >= 0) & (composed[np.maximum(parts, 0)] >= 0)
+                if not nested.any():
+                    break
+                inner = np.where(nested[..., None], parts[composed[np.maximum(parts, 0)]], -1)
+                flat = np.concatenate([np.where(nested, -1, parts), inner.reshape(len(parts), -1)], 1)
+                flat = flat[:, (flat >= 0).any(0)]
+                parts = flat
+            else:
+                self.freeze(whole, 'a cyclic reshape of channels')
+                parts = np.full((len(whole), 1), -1, dtype=np.int64)
+                parts[:, 0] = self.find(whole)
+                self._compositions = []
+            table = np.full((self._size, parts.shape[1]), -1, dtype=np.int64)
+            table[:, 0] = everything
+            inside = composed[everything] >= 0
+            table[inside] = parts[composed[everything[inside]]]
+        self._parts = table
+
+    def parts(self, ids: IntArray) -> IntArray:
+        """(..., K) representatives of the simple elements that each id is composed of, -1 for none."""
+        return self._parts[ids]
+
+    def _box(self) -> bool:
+        """Tie what a reshape to several dimensions needs as a full box. True if anything was tied."""
+        before = len(self.freezes)
+        changed = False
+        for ids, fixed in self.boxes:
+            parts = self.parts(ids)
+            alone = []  # per dimension: the parts that depend on its position alone
+            for d in range(ids.ndim):
+                first = parts[tuple(slice(None) if e == d else slice(0, 1) for e in range(ids.ndim))]
+                same = (parts == first).reshape(-1, parts.shape[-1]).all(0)
+                line = first.reshape(ids.shape[d], -1)[:, same]
+                distinct = line.shape[1] and len(np.unique(line, axis=0)) == ids.shape[d]
+                alone.append(line if distinct else None)
+            if fixed is not None and alone[fixed] is not None and ids.ndim > 1:
+                line = alone[fixed]
+                self.freeze(line[line >= 0], 'a cut through heads or groups')  # type: ignore[index]
+            open_dims = [d for d in range(ids.ndim) if alone[d] is None]
+            if not open_dims:
+                continue
+            keep = max(open_dims, key=lambda d: (ids.shape[d], d)) if fixed not in open_dims else None
+            if keep is None:
+                rest = [d for d in open_dims if d != fixed]
+                keep = max(rest, key=lambda d: (ids.shape[d], d)) if rest else fixed
+            for d in open_dims:
+                if d == keep:
+                    continue
+                first = ids[tuple(slice(0, 1) if e == d else slice(None) for e in range(ids.ndim))]
+                a, b = (self.parts(x).reshape(-1, self._parts.shape[1]) for x in np.broadcast_arrays(ids, first))
+                if ((a < 0) == (b < 0)).all():
+                    # Tied part by part, so that queries, keys and values stay apart in one projection.
+                    live = a >= 0
+                    a, b = a[live], b[live]
+                else:
+                    a, b = (x.ravel() for x in np.broadcast_arrays(ids, first))
+                if (self.find(a) != self.find(b)).any():
+                    self.union(a, b)
+                    changed = True
+        return changed or len(self.freezes) != before and self._news(before)
+
+    def _news(self, before: int) -> bool:
+        known = np.zeros(self._size, dtype=bool)
+        if before:
+            known[self.find(np.concatenate([ids for ids, _ in self.freezes[:before]]))] = True
+        new = np.concatenate([ids for ids, _ in self.freezes[before:]])
+        if known[self.find(new)].all():
+            del self.freezes[before:]
+            return False
+        return True

@@ -1,8 +1,10 @@
 """What each ATen operator does to element ids: a table from operator name to rule (DESIGN 3.1).
 
-A tensor's *axes* are a list of ``(dim, ids)``: the positions along ``dim`` are the elements ``ids``. A dimension may
-have several entries (a position then lives only if all of its elements do). A rule gets the tracer, the operator's
-arguments and its output. An operator without a rule freezes what it touches.
+A tensor's *entries* are a list of ``(dims, ids)``: the positions of ``dims`` together are the elements ``ids``, an array
+with as many dimensions. Its *axes* are the same with one dimension each: asking for them makes elements that span
+several dimensions pairs (or triples) of factors, which keeps what lives rectangular. A dimension may have several
+axes; a position then lives only if all of its elements do. A rule gets the tracer, the operator's output and its
+arguments. An operator without a rule freezes what it touches.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from .tracer import Tracer
 
 Axes = list[tuple[int, IntArray]]
+Entries = list[tuple[tuple[int, ...], IntArray]]
 Rule = Callable[..., None]
 RULES: dict[str, Rule] = {}
 
@@ -46,15 +49,21 @@ def _dims(dims: int | Sequence[int] | None, ndim: int) -> set[int]:
 
 
 # ------------------------------------------------------------------------------------------------- shape changes
-@rule('clone', 'detach', 'alias', '_to_copy', 'lift_fresh', 'contiguous', 'view_as_real', 'to', 'lift', 'copy')
+@rule('clone', 'detach', 'alias', '_to_copy', 'lift_fresh', 'contiguous', 'to', 'lift', 'copy')
 def identity(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
-    t.put(out, t.axes(x), t.source(x))
+    t.put(out, t.entries(x), t.source(x), t.makers(x))
 
 
-@rule('zeros_like', 'ones_like', 'empty_like', 'rand_like', 'randn_like', 'full_like', 'new_zeros', 'new_ones')
+@rule('zeros_like', 'new_zeros')
+def zeros(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
+    if tuple(out.shape) == tuple(x.shape):
+        t.put(out, t.entries(x), None, frozenset())
+
+
+@rule('ones_like', 'empty_like', 'rand_like', 'randn_like', 'full_like', 'new_ones', 'new_empty', 'new_full')
 def like(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
     if tuple(out.shape) == tuple(x.shape):
-        t.put(out, t.axes(x))
+        t.put(out, t.entries(x))
 
 
 def reshape_blocks(old: Sequence[int], new: Sequence[int]) -> list[tuple[range, range]]:
@@ -79,43 +88,56 @@ def reshape_blocks(old: Sequence[int], new: Sequence[int]) -> list[tuple[range, 
 
 @rule('view', '_unsafe_view', 'reshape', '_reshape_alias', 'unsqueeze', 'squeeze', 'squeeze_', 'unsqueeze_', 'flatten')
 def view(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
-    axes = t.axes(x)
-    if axes:
-        t.put(out, view_axes(t, axes, x.shape, out.shape), t.source(x))
-    else:
-        t.put(out, [], t.source(x))
+    entries = t.entries(x)
+    t.put(out, view_entries(t, entries, x.shape, out.shape) if entries else [], t.source(x), t.makers(x))
 
 
-def view_axes(t: Tracer, axes: Axes, old: Sequence[int], new: Sequence[int]) -> Axes:
+def view_entries(t: Tracer, entries: Entries, old: Sequence[int], new: Sequence[int]) -> Entries:
     if 0 in old:
-        t.freeze(axes, 'a reshape of an empty tensor')
+        t.freeze(entries, 'a reshape of an empty tensor')
         return []
-    result: Axes = []
+    result: Entries = []
     blocks = reshape_blocks([int(s) for s in old], [int(s) for s in new])
-    for dim, ids in axes:
-        rows, columns = next(b for b in blocks if dim in b[0])
-        shape = [1] * len(rows)
-        shape[dim - rows.start] = len(ids)
+    for dims, ids in entries:
+        used = [b for b in blocks if any(d in b[0] for d in dims)]
+        rows = [r for b in used for r in b[0]]
+        columns = [c for b in used for c in b[1]]
+        shape = [int(old[r]) if r in dims else 1 for r in rows]
         full = np.broadcast_to(ids.reshape(shape), [old[r] for r in rows]).reshape([new[c] for c in columns])
-        varying = [d for d in range(full.ndim) if full.shape[d] > 1 and (np.take(full, [0], d) != full).any()]
+        varying = [
+            d for d in range(full.ndim) if full.shape[d] > 1 and (full.take([0], d) != full.take([-1], d)).any()
+        ]
+        varying += [
+            d
+            for d in range(full.ndim)
+            if full.shape[d] > 1 and d not in varying and (full.take([0], d) != full).any()
+        ]
+        varying.sort()
         if not varying:
-            if len(ids) > 1:
-                t.freeze([(dim, ids)], 'a reshape of channels that are all tied together')
+            if ids.size > 1:
+                t.freeze([(dims, ids)], 'a reshape of channels that are all tied together')
             continue
-        # A dimension cut in several: the kept positions have to stay a rectangle, so all but one part are tied.
-        keep = max(varying, key=lambda d: (full.shape[d], d))
+        line = np.ascontiguousarray(full[tuple(slice(None) if d in varying else 0 for d in range(full.ndim))])
         if len(varying) > 1:
-            first = full[tuple(slice(None) if d == keep else slice(0, 1) for d in range(full.ndim))]
-            t.elements.union(full, first)
-        line = full[tuple(slice(None) if d == keep else 0 for d in range(full.ndim))]
-        result.append((columns[keep], np.ascontiguousarray(line)))
+            t.elements.boxes.append((line, None))
+        result.append((tuple(columns[d] for d in varying), line))
+    return result
+
+
+def moved(entries: Entries, to: Sequence[int | None]) -> Entries:
+    """Entries after their dimension ``d`` went to ``to[d]``."""
+    result: Entries = []
+    for dims, ids in entries:
+        places = [to[d] for d in dims]
+        order = sorted(range(len(dims)), key=lambda k: places[k])  # type: ignore[arg-type, return-value]
+        result.append((tuple(places[k] for k in order), ids.transpose(order)))  # type: ignore[misc]
     return result
 
 
 @rule('permute')
 def permute(t: Tracer, out: Any, x: Any, dims: Sequence[int]) -> None:
     order = [_wrap(d, x.ndim) for d in dims]
-    t.put(out, [(order.index(d), ids) for d, ids in t.axes(x)], t.source(x))
+    t.put(out, moved(t.entries(x), [order.index(d) for d in range(x.ndim)]), t.source(x), t.makers(x))
 
 
 @rule('transpose', 't', 'transpose_', 't_', 'numpy_T', 'swapaxes')
@@ -128,59 +150,113 @@ def transpose(t: Tracer, out: Any, x: Any, a: int = 0, b: int = 1) -> None:
     permute(t, out, x, order)
 
 
-@rule('expand')
+@rule('expand', 'expand_as', 'broadcast_to')
 def expand(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
-    t.put(out, [(d + out.ndim - x.ndim, ids) for d, ids in t.axes(x)], t.source(x))
+    lead = out.ndim - x.ndim
+    entries = moved(t.entries(x), [d + lead for d in range(x.ndim)])
+    if entries and x.ndim == out.ndim >= 5:
+        # Copies of a group, as grouped queries make them of keys and values: which copy is an element, too.
+        for d in range(1, x.ndim):
+            if x.shape[d] == 1 and out.shape[d] > 1:
+                entries.append(((d,), t.elements.new(out.shape[d])))
+                t.elements.lines.append(entries[-1][1])
+    t.put(out, entries, t.source(x), t.makers(x))
+    # Copies along a dimension fit whatever length the other side has.
+    out._dms_free = {d for d in range(lead, out.ndim) if x.shape[d - lead] == 1 and out.shape[d] > 1}
+
+
+@rule('as_strided', 'as_strided_')
+def restride(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
+    if tuple(out.shape) == tuple(x.shape):
+        identity(t, out, x)
+    else:
+        t.freeze(t.entries(x), 'a strided view')
 
 
 @rule('repeat')
 def repeat(t: Tracer, out: Any, x: Any, repeats: Sequence[int]) -> None:
     lead = len(repeats) - x.ndim
-    t.put(out, [(d + lead, np.tile(ids, repeats[d + lead])) for d, ids in t.axes(x)])
+    entries = [
+        (tuple(d + lead for d in dims), np.tile(ids, [repeats[d + lead] for d in dims])) for dims, ids in t.entries(x)
+    ]
+    t.put(out, entries, None, t.makers(x))
 
 
 @rule('flip')
 def flip(t: Tracer, out: Any, x: Any, dims: Sequence[int]) -> None:
     turned = _dims(dims, x.ndim)
-    t.put(out, [(d, ids[::-1].copy() if d in turned else ids) for d, ids in t.axes(x)])
+    t.put(out, [(d, ids[::-1].copy() if d in turned else ids) for d, ids in t.axes(x)], None, t.makers(x))
+
+
+@rule('roll')
+def roll(t: Tracer, out: Any, x: Any, shifts: Sequence[int], dims: Sequence[int] = ()) -> None:
+    turned = _dims(dims, x.ndim)
+    t.freeze([a for a in t.axes(x) if a[0] in turned], 'a roll of pruned positions')
+    t.put(out, t.axes(x), None, t.makers(x))
+
+
+def cut(t: Tracer, entries: Entries, dim: int, piece: slice | int) -> Entries:
+    """Entries of a part along ``dim``; of ids over several dimensions the others go on alone."""
+    result: Entries = []
+    for dims, ids in entries:
+        if dim not in dims:
+            result.append((dims, ids))
+            continue
+        k = dims.index(dim)
+        part = ids[tuple(piece if e == k else slice(None) for e in range(ids.ndim))]
+        if len(dims) > 1:
+            t.elements.boxes.append((ids, k))
+        result.append((dims[:k] + dims[k + 1 :] if isinstance(piece, int) else dims, part))
+    return result
 
 
 @rule('slice')
 def slice_(t: Tracer, out: Any, x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> None:
     dim = _wrap(dim, x.ndim)
     whole = out.shape[dim] == x.shape[dim]
-    axes = [(d, ids if whole or d != dim else ids[start:end:step]) for d, ids in t.axes(x)]
-    t.put(out, axes, t.source(x))
+    t.put(
+        out, t.entries(x) if whole else cut(t, t.entries(x), dim, slice(start, end, step)), t.source(x), t.makers(x)
+    )
 
 
 @rule('select')
 def select(t: Tracer, out: Any, x: Any, dim: int, index: int) -> None:
     dim = _wrap(dim, x.ndim)
-    t.freeze([a for a in t.axes(x) if a[0] == dim], f'select on dimension {dim}')
-    t.put(out, [(d - (d > dim), ids) for d, ids in t.axes(x) if d != dim], t.source(x))
+    single = [e for e in t.entries(x) if e[0] == (dim,)]
+    t.freeze(single, f'select on dimension {dim}')
+    rest = cut(t, [e for e in t.entries(x) if e[0] != (dim,)], dim, index)
+    t.put(out, moved(rest, [d - (d > dim) for d in range(x.ndim)]), t.source(x), t.makers(x))
 
 
 @rule('unbind')
 def unbind(t: Tracer, out: Any, x: Any, dim: int = 0) -> None:
-    for piece in out:
-        select(t, piece, x, dim, 0)
+    for index, piece in enumerate(out):
+        select(t, piece, x, dim, index)
 
 
 @rule('split', 'split_with_sizes', 'chunk', 'unsafe_split', 'unsafe_chunk', 'unsafe_split_with_sizes')
 def split(t: Tracer, out: Any, x: Any, sizes: Any, dim: int = 0) -> None:
     dim = _wrap(dim, x.ndim)
-    lengths = [piece.shape[dim] for piece in out]
-    for _, ids in [a for a in t.axes(x) if a[0] == dim]:
-        pieces = np.split(ids, np.cumsum(lengths)[:-1])
-        if len(set(lengths)) == 1:
+    lengths = [int(piece.shape[dim]) for piece in out]
+    for dims, ids in t.entries(x):
+        if dims == (dim,) and len(set(lengths)) == 1:
             # Equal pieces may come from chunk(): they must stay equal, or the cut moves.
-            for piece in pieces[1:]:
-                t.elements.union(piece, pieces[0])
+            pieces = ids.reshape(len(lengths), -1)
+            t.elements.union(pieces, pieces[:1])
     offset = 0
     for piece, length in zip(out, lengths):
-        cut = slice(offset, offset + length)
-        t.put(piece, [(d, ids[cut] if d == dim else ids) for d, ids in t.axes(x)], t.source(x))
+        t.put(piece, cut(t, t.entries(x), dim, slice(offset, offset + length)), t.source(x), t.makers(x))
         offset += length
+
+
+def union_makers(t: Tracer, tensors: Sequence[Any]) -> frozenset[str] | None:
+    result: frozenset[str] = frozenset()
+    for x in tensors:
+        makers = t.makers(x)
+        if makers is None:
+            return None
+        result |= makers
+    return result
 
 
 @rule('cat', 'concat')
@@ -190,38 +266,29 @@ def cat(t: Tracer, out: Any, tensors: Sequence[Any], dim: int = 0) -> None:
     result: Axes = []
     for d in range(out.ndim):
         lists = [t.along(x, d) for x in tensors]
-        most = max(len(entries) for entries in lists)
-        if not most:
+        if not any(lists):
             continue
         if d != dim:
-            if all(len(entries) == most for entries in lists):
-                for entries in lists[1:]:
-                    for a, b in zip(entries, lists[0]):
-                        t.elements.union(a, b)
-                result += [(d, ids) for ids in lists[0]]
-            else:
-                t.freeze([(d, ids) for entries in lists for ids in entries], 'a concatenation with a fixed tensor')
-            continue
-        if most > 1:
-            t.freeze([(d, ids) for entries in lists for ids in entries], 'a concatenation of compound axes')
+            result += [(d, ids) for ids in align(t, lists, 'a concatenation with a fixed tensor')]
             continue
         parts = []
         for x, entries in zip(tensors, lists):
             if entries:
-                parts.append(entries[0])
+                parts.append(t.elements.fuse(entries))
             else:
                 fresh = t.elements.new(x.shape[d])
                 t.elements.freeze(fresh, 'part of a concatenation that nothing prunes')
                 parts.append(fresh)
         result.append((d, np.concatenate(parts)))
-    t.put(out, result)
+    # A piece without elements along other dimensions has nothing to be zero.
+    t.put(out, result, None, union_makers(t, [x for x in tensors if t.entries(x)]))
 
 
 @rule('stack')
 def stack(t: Tracer, out: Any, tensors: Sequence[Any], dim: int = 0) -> None:
     dim = _wrap(dim, out.ndim)
-    tie(t, tensors, 'a stack with a fixed tensor')
-    t.put(out, [(d + (d >= dim), ids) for d, ids in t.axes(tensors[0])])
+    axes = tie(t, tensors, 'a stack with a fixed tensor')
+    t.put(out, [(d + (d >= dim), ids) for d, ids in axes], None, union_makers(t, tensors))
 
 
 @rule('constant_pad_nd', 'reflection_pad1d', 'reflection_pad2d', 'replication_pad1d', 'replication_pad2d')
@@ -262,33 +329,92 @@ def shuffle(t: Tracer, out: Any, x: Any, factor: int) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- pointwise
-def tie(t: Tracer, tensors: Sequence[Any], reason: str) -> Axes:
+def align(t: Tracer, lists: Sequence[list[IntArray]], reason: str) -> list[IntArray]:
+    """Tie the elements of one dimension of several tensors; those that go on. One without any freezes the others."""
+    most = max(len(entries) for entries in lists)
+    if any(not entries for entries in lists):
+        t.freeze([((0,), ids) for entries in lists for ids in entries], reason)
+        return []
+    lead = next(entries for entries in lists if len(entries) == most)
+    for entries in lists:
+        if entries is lead:
+            continue
+        if len(entries) == 1:
+            t.elements.compose(entries[0], lead)
+        elif len(entries) == most and all(_same_layout(a, b) for a, b in zip(entries, lead)):
+            for a, b in zip(entries, lead):
+                t.elements.union(a, b)
+        else:
+            t.elements.union(t.elements.fuse(entries), t.elements.fuse(lead))
+    return lead
+
+
+def _same_layout(a: IntArray, b: IntArray) -> bool:
+    return np.array_equal(np.unique(a, return_inverse=True)[1], np.unique(b, return_inverse=True)[1])
+
+
+def free(x: Any) -> set[int]:
+    """Dimensions along which a tensor is copies of one position."""
+    return getattr(x, '_dms_free', set())
+
+
+def tie(t: Tracer, tensors: Sequence[Any], reason: str) -> Entries:
     """Union what broadcasting aligns; a side that is long but carries no ids freezes the other."""
     tensors = [x for x in tensors if isinstance(x, torch.Tensor)]
     ndim = max((x.ndim for x in tensors), default=0)
-    result: Axes = []
+    long = [x for x in tensors if any(s > 1 and d not in free(x) for d, s in enumerate(x.shape))]
+    if any(len(dims) > 1 for x in long for dims, _ in t.entries(x)):
+        # The same ids over the same dimensions need no factors.
+        if len(long) == 1 and long[0].ndim == ndim:
+            return t.entries(long[0])
+        spans = [[dims for dims, _ in t.entries(x)] for x in long]
+        if all(x.ndim == ndim and x.shape == long[0].shape for x in long) and all(s == spans[0] for s in spans):
+            for x in long[1:]:
+                for (_, a), (_, b) in zip(t.entries(x), t.entries(long[0])):
+                    t.elements.union(a, b)
+            return t.entries(long[0])
+    result: Entries = []
     for d in range(ndim):
-        present = [x for x in tensors if d - (ndim - x.ndim) >= 0 and x.shape[d - (ndim - x.ndim)] > 1]
+        present = [x for x in tensors if (k := d - (ndim - x.ndim)) >= 0 and x.shape[k] > 1 and k not in free(x)]
         lists = [t.along(x, d - (ndim - x.ndim)) for x in present]
-        most = max((len(entries) for entries in lists), default=0)
-        if not most:
-            continue
-        if any(len(entries) != most for entries in lists):
-            t.freeze([(d, ids) for entries in lists for ids in entries], reason)
-            continue
-        for entries in lists[1:]:
-            for a, b in zip(entries, lists[0]):
-                t.elements.union(a, b)
-        result += [(d, ids) for ids in lists[0]]
+        if any(lists):
+            result += [((d,), ids) for ids in align(t, lists, reason)]
     return result
 
 
-def pointwise(t: Tracer, out: Any, *args: Any, **kwargs: Any) -> None:
+ZERO_KEEPING = set(
+    'relu relu_ relu6 gelu silu silu_ hardswish hardswish_ tanh leaky_relu leaky_relu_ elu elu_ neg abs sqrt square sin '
+    'native_dropout _fused_dropout dropout selu celu mish sign expm1 log1p erf round floor ceil hardtanh hardtanh_'.split()
+)
+
+
+def pointwise_makers(t: Tracer, name: str, args: Sequence[Any]) -> frozenset[str] | None:
+    """Whose masks make dead positions of an elementwise result zero."""
+    tensors = [x for x in args if isinstance(x, torch.Tensor)]
+    carriers = [x for x in tensors if t.entries(x)]
+    if name in ('mul', 'mul_'):
+        known = [m for m in map(t.makers, carriers) if m is not None]
+        full = [t.makers(x) for x in carriers if t.makers(x) is not None and len(t.entries(x)) == max(
+            len(t.entries(y)) for y in carriers)]
+        return full[0] if full else (known[0] if len(known) == len(carriers) and known else None)
+    if name in ('div', 'div_'):
+        return t.makers(tensors[0]) if t.entries(tensors[0]) else None
+    if name in ('add', 'sub', 'add_', 'sub_') and len(tensors) > 1:
+        return union_makers(t, tensors) if len(carriers) == len(tensors) else None
+    if name == 'pow' and len(args) > 1 and isinstance(args[1], (int, float)) and args[1] > 0:
+        return t.makers(args[0])
+    if name in ZERO_KEEPING and len(tensors) == 1:
+        return t.makers(tensors[0])
+    return None
+
+
+def pointwise(t: Tracer, out: Any, *args: Any, operator: str = '', **kwargs: Any) -> None:
     tensors = t.tensors((args, kwargs))
+    makers = pointwise_makers(t, operator, args)
     axes = tie(t, tensors, 'an elementwise operation with a fixed tensor')
     for result in t.tensors(out):
         if result.ndim == max((x.ndim for x in tensors), default=0):
-            t.put(result, axes)
+            t.put(result, axes, None, makers)
         else:
             t.freeze(axes, 'an elementwise operation of unusual shape')
 
@@ -303,8 +429,10 @@ for _name in (
 
 @rule('_prelu_kernel', 'prelu')
 def prelu(t: Tracer, out: Any, x: Any, weight: Any) -> None:
-    axes = tie(t, [x, weight], 'PReLU') if weight.ndim == x.ndim else bn_axes(t, x, [weight])
-    t.put(out, axes)
+    if weight.ndim == x.ndim:
+        t.put(out, tie(t, [x, weight], 'PReLU'), None, t.makers(x))
+    else:
+        t.put(out, bn_axes(t, x, [weight]), None, t.makers(x))
 
 
 # ------------------------------------------------------------------------------------------------- reductions
@@ -314,7 +442,7 @@ def spatial(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
     moved = [a for a in t.axes(x) if first.ndim != x.ndim or a[0] >= 2]
     t.freeze(moved, 'pooling or resampling along pruned positions')
     for result in t.tensors(out):
-        t.put(result, [a for a in t.axes(x) if a[0] < 2] if first.ndim == x.ndim else [])
+        t.put(result, [a for a in t.axes(x) if a[0] < 2] if first.ndim == x.ndim else [], None, t.makers(x))
 
 
 for _name in (
@@ -326,16 +454,31 @@ for _name in (
     RULES['aten::' + _name] = spatial
 
 
-@rule('mean', 'sum', 'amax', 'amin', 'var', 'std', 'norm', 'prod', 'var_mean', 'std_mean', 'logsumexp', 'all', 'any')
-def reduction(t: Tracer, out: Any, x: Any, dim: Any = None, *args: Any, **kwargs: Any) -> None:
+def _reduce(t: Tracer, out: Any, x: Any, gone: set[int]) -> None:
     result = t.tensors(out)[0]
-    gone = _dims(None if isinstance(dim, bool) or result.ndim == 0 else dim, x.ndim)
-    axes = t.axes(x)
-    t.freeze([a for a in axes if a[0] in gone], 'a reduction over pruned positions')
     keepdim = result.ndim == x.ndim
-    rest = [(d if keepdim else d - sum(g < d for g in gone), ids) for d, ids in axes if d not in gone]
+    rest = [(d if keepdim else d - sum(g < d for g in gone), ids) for d, ids in t.axes(x) if d not in gone]
     for tensor in t.tensors(out):
-        t.put(tensor, rest)
+        t.put(tensor, rest, None, t.makers(x))
+
+
+@rule('mean', 'amax', 'amin', 'var', 'std', 'prod', 'var_mean', 'std_mean', 'logsumexp', 'all', 'any')
+def reduction(t: Tracer, out: Any, x: Any, dim: Any = None, *args: Any, **kwargs: Any) -> None:
+    gone = _dims(None if isinstance(dim, bool) or t.tensors(out)[0].ndim == 0 else dim, x.ndim)
+    t.freeze([a for a in t.axes(x) if a[0] in gone], 'a reduction over pruned positions')
+    _reduce(t, out, x, gone)
+
+
+@rule('sum', 'linalg_vector_norm', 'norm')
+def total(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
+    """Sums pass over dead positions that are zero."""
+    lists = [a for a in args if isinstance(a, (list, tuple))]
+    dim = kwargs.get('dim', lists[0] if lists else next((a for a in args if type(a) is int), None))
+    gone = _dims(None if t.tensors(out)[0].ndim == 0 else dim, x.ndim)
+    for d, ids in t.axes(x):
+        if d in gone and not t.request(x, ids):
+            t.freeze([(d, ids)], 'a sum over pruned positions')
+    _reduce(t, out, x, gone)
 
 
 @rule('max', 'min')
@@ -346,12 +489,22 @@ def extremum(t: Tracer, out: Any, x: Any, dim: Any = None, *args: Any, **kwargs:
         reduction(t, out, x, dim)
 
 
-@rule('_softmax', '_log_softmax', 'softmax', 'log_softmax', 'cumsum', 'glu_', 'sort', 'argsort')
+@rule('_softmax', '_safe_softmax', '_log_softmax', 'softmax', 'log_softmax', 'cumsum', 'glu_', 'sort', 'argsort')
 def softmax(t: Tracer, out: Any, x: Any, dim: int = -1, *args: Any, **kwargs: Any) -> None:
     dim = _wrap(dim, x.ndim)
     t.freeze([a for a in t.axes(x) if a[0] == dim], 'a softmax, sum or sort along pruned positions')
     for tensor in t.tensors(out):
         t.put(tensor, [a for a in t.axes(x) if a[0] != dim])
+
+
+@rule('topk', 'kthvalue', 'median', 'mode', 'cummax', 'cummin')
+def selection(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
+    t.freeze(t.entries(x), 'a choice among pruned positions')
+
+
+@rule('arange', 'full', 'zeros', 'ones', 'empty', 'scalar_tensor', 'rand', 'randn', 'randint', 'randperm', 'eye')
+def nothing(t: Tracer, out: Any, *args: Any, **kwargs: Any) -> None:
+    """New tensors carry no elements."""
 
 
 @rule('glu')
@@ -364,23 +517,25 @@ def glu(t: Tracer, out: Any, x: Any, dim: int = -1) -> None:
             t.elements.union(a, b)
             ids = a
         result.append((d, ids))
-    t.put(out, result)
+    t.put(out, result, None, t.makers(x))
 
 
 # ------------------------------------------------------------------------------------------------- norms
 def bn_axes(t: Tracer, x: Any, vectors: Sequence[Any]) -> Axes:
-    axes = [(1, ids) for ids in t.along(x, 1)]
+    lists = t.along(x, 1)
     t.freeze([a for a in t.axes(x) if a[0] != 1], 'a normalisation over pruned positions')
-    for vector in vectors:
-        if not isinstance(vector, torch.Tensor) or vector.ndim != 1:
-            continue
-        entries = t.along(vector, 0)
-        if len(entries) == len(axes):
-            for a, (_, b) in zip(entries, axes):
-                t.elements.union(a, b)
-        elif vector.shape[0] > 1:
-            t.freeze([(0, ids) for ids in entries] + axes, 'a normalisation with a fixed vector')
-    return axes
+    vectors = [v for v in vectors if isinstance(v, torch.Tensor) and v.ndim == 1 and v.shape[0] > 1]
+    line = align(t, [lists, *(t.along(v, 0) for v in vectors)], 'a normalisation with a fixed vector') if (
+        lists or any(t.along(v, 0) for v in vectors)) else []
+    return [(1, ids) for ids in line]
+
+
+@rule('native_layer_norm', 'native_group_norm', '_fused_rms_norm', 'rms_norm', 'layer_norm', 'group_norm')
+def free_norm(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
+    tensors = t.tensors((x, args, kwargs))
+    name = 'a normalisation that is no module of its own'
+    for y in tensors:
+        t.freeze([e for e in t.entries(y) if e[0] != (0,) or y is not x], name)
 
 
 @rule(
@@ -398,7 +553,8 @@ def batch_norm(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
     vectors = [a for a in args[:4] if isinstance(a, torch.Tensor)]
     axes = bn_axes(t, x, vectors)
     results = t.tensors(out)
-    t.put(results[0], axes)
+    names = [t.source(v) for v in vectors[:2]]
+    t.put(results[0], axes, None, frozenset(names) if len(names) == 2 and all(names) else None)
     for saved in results[1:]:
         if saved.ndim == 1 and saved.shape[0] == x.shape[1]:
             t.put(saved, [(0, ids) for _, ids in axes])
@@ -408,17 +564,35 @@ def batch_norm(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
 def contract(t: Tracer, x: Any, x_dim: int, w: Any, w_dim: int, operator: str) -> None:
     """Tie the contracted dimension of both sides and note which parameter takes the mask."""
     a, b = t.along(x, x_dim), t.along(w, w_dim)
-    holder, dim, mine = (w, w_dim, b) if t.source(w) else (x, x_dim, a)
-    if not t.source(holder):
-        t.freeze([(0, ids) for ids in a + b], f'{operator} of two activations')
+    holder, dim = (w, w_dim) if t.source(w) else (x, x_dim)
+    own = bool(t.source(holder))
+    if own:
+        t.produce(holder, [ids for d, ids in t.axes(holder) if d != dim])
+    if not a and not b:
         return
-    t.produce(holder, [ids for d, ids in t.axes(holder) if d != dim])
-    if len(a) != len(b):
+    if not a or not b:
         t.freeze([(0, ids) for ids in a + b], f'{operator} with an input that nothing prunes')
         return
-    for left, right in zip(a, b):
-        t.elements.union(left, right)
-    t.consume(holder, mine)
+    # Dead positions must be zero on one side at least; both sides' masks are the paper's choice for queries and keys.
+    if own:
+        other = x if holder is w else w
+        if not t.masked(other):
+            t.consume(holder, b if holder is w else a)
+    else:
+        asked = [t.request(y, ids) for y, lists in ((x, a), (w, b)) for ids in lists]
+        if not any(asked):
+            t.freeze([(0, ids) for ids in a + b], f'{operator} of two activations whose dead positions are not zero')
+        t.trace.head_dims += a + b
+    align(t, [a, b], operator)
+
+
+def product_makers(t: Tracer, x: Any, w: Any, bias: Any = None) -> frozenset[str] | None:
+    """What makes the output of ``x @ w`` zero: the weight's other dimension, and the bias with it."""
+    makers = t.makers(w)
+    if makers is None or not isinstance(bias, torch.Tensor):
+        return makers
+    extra = t.makers(bias)
+    return None if extra is None else makers | extra
 
 
 @rule('convolution', '_convolution', 'mkldnn_convolution', 'cudnn_convolution')
@@ -443,15 +617,11 @@ def convolution(
         produced = t.along(w, out_dim)
     else:
         produced = _grouped(t, out, x, w, transposed, groups)
-    axes: Axes = [(1, ids) for ids in produced]
-    if isinstance(bias, torch.Tensor):
+    if isinstance(bias, torch.Tensor) and bias.shape[0] > 1:
         entries = t.along(bias, 0)
-        if len(entries) == len(axes):
-            for a, (_, b) in zip(entries, axes):
-                t.elements.union(a, b)
-        else:
-            t.freeze([(0, ids) for ids in entries] + axes, 'a bias that does not fit its weight')
-    t.put(out, axes)
+        if entries or produced:
+            produced = align(t, [produced, entries], 'a bias that does not fit its weight')
+    t.put(out, [(1, ids) for ids in produced], None, product_makers(t, x, w, bias))
     places = math.prod((x if transposed else out).shape[2:]) * math.prod(w.shape[2:]) * x.shape[0]
     t.cost('a convolution', places, [(w, 0), (w, 1)])
 
@@ -460,9 +630,10 @@ def _grouped(t: Tracer, out: Any, x: Any, w: Any, transposed: bool, groups: int)
     width, out_width = x.shape[1] // groups, out.shape[1] // groups
     xs, ws = t.along(x, 1), t.axes(w)
     name = t.source(w)
-    if len(xs) != 1 or name is None:
+    if not xs or name is None:
         t.freeze([(1, ids) for ids in xs] + ws, 'a grouped convolution of an input that nothing prunes')
         return [] if transposed else t.along(w, 0)
+    xs = [t.elements.fuse(xs)]
     grid = xs[0].reshape(groups, width)
     if transposed:
         for ids in t.along(w, 0):
@@ -496,46 +667,83 @@ def _grouped(t: Tracer, out: Any, x: Any, w: Any, transposed: bool, groups: int)
 @rule('mm')
 def mm(t: Tracer, out: Any, x: Any, w: Any) -> None:
     contract(t, x, 1, w, 0, 'a matrix product')
-    t.put(out, [(0, ids) for ids in t.along(x, 0)] + [(1, ids) for ids in t.along(w, 1)])
+    left, right = t.along(x, 0), t.along(w, 1)
+    t.put(out, [(0, ids) for ids in left] + [(1, ids) for ids in right], None, t.makers(w if right or not left else x))
     t.cost('a matrix product', 1, [(x, 0), (x, 1), (w, 1)])
 
 
 @rule('addmm')
 def addmm(t: Tracer, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) -> None:
     mm(t, out, x, w)
-    t.put(out, tie(t, [out, bias], 'a bias that does not fit its weight'))
+    makers = union_makers(t, [out, bias])
+    t.put(out, tie(t, [out, bias], 'a bias that does not fit its weight'), None, makers)
 
 
 @rule('bmm')
 def bmm(t: Tracer, out: Any, x: Any, w: Any) -> None:
     contract(t, x, 2, w, 1, 'a batched matrix product')
-    batch = [(0, ids) for ids in t.along(x, 0)]
-    other = [(0, ids) for ids in t.along(w, 0)]
-    if len(batch) == len(other):
-        for (_, a), (_, b) in zip(batch, other):
-            t.elements.union(a, b)
-    else:
-        t.freeze(batch + other, 'a batched matrix product with a fixed batch')
-        batch = []
-    t.put(out, batch + [(1, ids) for ids in t.along(x, 1)] + [(2, ids) for ids in t.along(w, 2)])
+    batch, other = t.along(x, 0), t.along(w, 0)
+    lead: list[IntArray] = []
+    if batch or other:
+        lead = align(t, [batch, other], 'a batched matrix product with a fixed batch')
+        t.trace.heads += lead
+        # The paper masks heads on queries, keys and values alike.
+        for y, lists in ((x, batch), (w, other)):
+            for ids in lists:
+                t.request(y, ids)
+    left, right = t.along(x, 1), t.along(w, 2)
+    if not (t.source(x) or t.source(w)):
+        t.trace.head_dims += right
+    axes = [(0, ids) for ids in lead] + [(1, ids) for ids in left] + [(2, ids) for ids in right]
+    t.put(out, axes, None, t.makers(w if right or not left else x))
     t.cost('a batched matrix product', 1, [(x, 0), (x, 1), (x, 2), (w, 2)])
+
+
+@rule('baddbmm')
+def baddbmm(t: Tracer, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) -> None:
+    bmm(t, out, x, w)
+    t.put(out, tie(t, [out, bias], 'a bias that does not fit its product'))
 
 
 @rule('mv')
 def mv(t: Tracer, out: Any, x: Any, w: Any) -> None:
     contract(t, x, 1, w, 0, 'a matrix product')
-    t.put(out, [(0, ids) for ids in t.along(x, 0)])
+    t.put(out, [(0, ids) for ids in t.along(x, 0)], None, t.makers(x))
 
 
 @rule('embedding')
 def embedding(t: Tracer, out: Any, weight: Any, index: Any, *args: Any, **kwargs: Any) -> None:
     t.freeze([(0, ids) for ids in t.along(weight, 0)], 'the vocabulary of an embedding')
     t.produce(weight, t.along(weight, 1))
-    t.put(out, [(out.ndim - 1, ids) for ids in t.along(weight, 1)])
+    t.put(out, [(out.ndim - 1, ids) for ids in t.along(weight, 1)], None, t.makers(weight))
 
 
 @rule('index_select')
 def index_select(t: Tracer, out: Any, x: Any, dim: int, index: Any) -> None:
     dim = _wrap(dim, x.ndim)
     t.freeze([a for a in t.axes(x) if a[0] == dim], f'index_select on dimension {dim}')
-    t.put(out, [a for a in t.axes(x) if a[0] != dim])
+    t.put(out, [a for a in t.axes(x) if a[0] != dim], None, t.makers(x))
+
+
+@rule('index', '_unsafe_index')
+def index(t: Tracer, out: Any, x: Any, indices: Sequence[Any]) -> None:
+    """Indexed dimensions can't carry elements (the values of an index are not known); the others pass."""
+    indexed = [d for d, i in enumerate(indices) if i is not None]
+    t.freeze([a for a in t.axes(x) if a[0] in indexed], 'an index into pruned positions')
+    rank = max((i.ndim for i in indices if i is not None), default=0)
+    if any(i is not None and i.dtype == torch.bool for i in indices):
+        t.freeze(t.axes(x), 'an index by a boolean mask')
+        return
+    together = indexed == list(range(indexed[0], indexed[-1] + 1)) if indexed else True
+    place = indexed[0] if together and indexed else 0
+    result: Axes = []
+    for d, ids in t.axes(x):
+        if d not in indexed:
+            before = d - sum(i < d for i in indexed)
+            result.append((before if before < place and together else before + rank, ids))
+    t.put(out, result, None, t.makers(x))
+
+
+@rule('gather', 'take_along_dim')
+def gather(t: Tracer, out: Any, x: Any, dim: int, index: Any, *args: Any, **kwargs: Any) -> None:
+    t.freeze(t.axes(x) + t.axes(index), 'a gather from pruned positions')

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import stateless
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map
 
 from .elements import Elements, IntArray
-from .rules import RULES, Axes, pointwise
+from .norms import NormSpec, recognise_norm, trace_norm
+from .rules import RULES, Axes, Entries, free, pointwise
 
 ParamDim = tuple[str, int]
 
@@ -42,9 +44,12 @@ class Call:
     name: str
     module: str
     shapes: list[tuple[int, ...]]
-    axes: list[Axes]
+    axes: list[Entries]
     input_shapes: list[tuple[int, ...]]
-    input_axes: list[Axes]
+    input_axes: list[Entries]
+    makers: list[frozenset[str] | None]
+    scalars: tuple[float, ...]
+    free: list[set[int]]  # output dimensions of copies, whose length follows some other tensor
 
 
 @dataclass
@@ -55,9 +60,17 @@ class Trace:
     params: dict[str, list[IntArray]] = field(default_factory=dict)  # per dimension the ids of its positions
     consumers: dict[ParamDim, None] = field(default_factory=dict)  # contracted dimensions: they take the masks
     producers: dict[ParamDim, None] = field(default_factory=dict)
+    products: list[tuple[str, IntArray]] = field(default_factory=list)  # the same for reshaped weights
     grouped: dict[str, str] = field(default_factory=dict)  # weight of a grouped conv -> 'groups' | 'width'
     costs: list[Cost] = field(default_factory=list)
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
+    requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
+    requested: set[str] = field(default_factory=set)
+    heads: list[IntArray] = field(default_factory=list)  # batch dimensions of products of two activations
+    head_dims: list[IntArray] = field(default_factory=list)  # their contracted and last dimensions
+    norms: dict[str, tuple[NormSpec, IntArray]] = field(default_factory=dict)  # statistics over these elements
+    group_norms: dict[str, tuple[int, IntArray]] = field(default_factory=dict)  # whole groups of these go
+    atomic: dict[str, None] = field(default_factory=dict)  # modules whose operators are not looked at
     io: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # module -> (shape, axes) of input and output
     order: list[str] = field(default_factory=list)  # modules in the order of their first call
     unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something
@@ -76,31 +89,76 @@ class Tracer(TorchDispatchMode):
         self.stack: list[str] = ['']
         self.calls: list[Call] = []
         self.record_costs = record_costs
+        self.suspended = 0
+        self.norms: dict[str, NormSpec] = {}
         self._starts: list[int] = []
         self._owners: list[ParamDim] = []
+        self._end = 0
         for name, dims in trace.params.items():
             for d, ids in enumerate(dims):
                 if len(ids):
                     self._starts.append(int(ids[0]))
                     self._owners.append((name, d))
+                    self._end = max(self._end, int(ids[-1]) + 1)
 
     # -- what rules use
     @staticmethod
-    def axes(x: Any) -> Axes:
+    def entries(x: Any) -> Entries:
+        """``(dims, ids)`` of a tensor as they are: ids may span several dimensions."""
         return getattr(x, '_dms_axes', [])
 
-    @staticmethod
-    def along(x: Any, dim: int) -> list[IntArray]:
-        return [ids for d, ids in getattr(x, '_dms_axes', []) if d == dim]
+    def axes(self, x: Any) -> Axes:
+        """``(dim, ids)`` of a tensor; ids that span several dimensions become one factor for each."""
+        entries = getattr(x, '_dms_axes', [])
+        if any(len(dims) > 1 for dims, _ in entries):
+            x._dms_axes = single = []
+            for dims, ids in entries:
+                parts = [ids] if len(dims) == 1 else self.elements.factor(ids)
+                single += [((d,), part) for d, part in zip(dims, parts)]
+            entries = single
+        return [(dims[0], ids) for dims, ids in entries]
+
+    def along(self, x: Any, dim: int) -> list[IntArray]:
+        return [ids for d, ids in self.axes(x) if d == dim]
 
     @staticmethod
     def source(x: Any) -> str | None:
         """The parameter that ``x`` is, or is a rearrangement of."""
         return getattr(x, '_dms_source', None)
 
-    def put(self, x: Any, axes: Axes, source: str | None = None) -> None:
-        x._dms_axes = [(d, ids) for d, ids in axes if x.shape[d] > 1]
+    @staticmethod
+    def makers(x: Any) -> frozenset[str] | None:
+        """Parameters that, masked along the elements of ``x``, make every dead position of ``x`` zero."""
+        return getattr(x, '_dms_makers', None)
+
+    def put(
+        self, x: Any, axes: Axes | Entries, source: str | None = None, makers: frozenset[str] | None = None
+    ) -> None:
+        """Set the axes of a tensor; dimensions of one position carry none."""
+        entries: Entries = []
+        for dims, ids in axes:
+            dims = (dims,) if isinstance(dims, int) else dims
+            flat = tuple(d for d in dims if x.shape[d] > 1)
+            if flat:
+                entries.append((flat, ids if flat == dims else ids.reshape([x.shape[d] for d in flat])))
+        x._dms_axes = entries
         x._dms_source = source
+        x._dms_makers = makers
+
+    def request(self, x: Any, ids: IntArray) -> bool:
+        """Ask that dead positions of ``x`` be zero. False if no parameters can see to that."""
+        makers = self.makers(x)
+        if makers is None:
+            return False
+        if makers:
+            self.trace.requests.append((makers, ids))
+            self.trace.requested |= makers
+        return True
+
+    def masked(self, x: Any) -> bool:
+        """Dead positions of ``x`` are zero already."""
+        makers = self.makers(x)
+        return bool(makers) and makers <= self.trace.requested  # type: ignore[operator]
 
     @staticmethod
     def tensors(tree: Any) -> list[Any]:
@@ -109,26 +167,35 @@ class Tracer(TorchDispatchMode):
     def where(self) -> str:
         return self.stack[-1]
 
-    def freeze(self, axes: Axes, reason: str) -> None:
+    def freeze(self, axes: Axes | Entries, reason: str) -> None:
         for _, ids in axes:
             self.elements.freeze(ids, f'{reason} in {self.where() or "the model"}')
 
     def _owners_of(self, lists: Sequence[IntArray]) -> set[ParamDim]:
         owners: set[ParamDim] = set()
         for ids in lists:
+            ids = ids[ids < self._end]
             index = np.unique(np.searchsorted(self._starts, ids, side='right') - 1)
             owners.update(self._owners[i] for i in index)
         return owners
 
     def consume(self, tensor: Any, lists: Sequence[IntArray]) -> None:
-        for owner in self._owners_of(lists):
-            if owner[0] == self.source(tensor):
-                self.trace.consumers[owner] = None
+        source = self.source(tensor)
+        owners = [owner for owner in self._owners_of(lists) if owner[0] == source]
+        for owner in owners:
+            self.trace.consumers[owner] = None
+        if not owners and source:
+            # A weight that was reshaped carries factors; the masks go wherever it has them.
+            for ids in lists:
+                self.trace.requests.append((frozenset([source]), ids))
 
     def produce(self, tensor: Any, lists: Sequence[IntArray]) -> None:
-        for owner in self._owners_of(lists):
-            if owner[0] == self.source(tensor):
-                self.trace.producers[owner] = None
+        source = self.source(tensor)
+        owners = [owner for owner in self._owners_of(lists) if owner[0] == source]
+        for owner in owners:
+            self.trace.producers[owner] = None
+        if not owners and source and lists:
+            self.trace.products.append((source, np.concatenate([ids.reshape(-1) for ids in lists])))
 
     def cost(self, name: str, factor: float, dims: Sequence[tuple[Any, int]]) -> None:
         if self.record_costs:
@@ -139,10 +206,19 @@ class Tracer(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         # In-place operators change the axes of their own input: look at them first.
-        inputs = [list(self.axes(x)) for x in self.tensors((args, kwargs))]
-        shapes = [tuple(int(s) for s in x.shape) for x in self.tensors((args, kwargs))]
+        tensors = self.tensors((args, kwargs))
+        inputs = [list(self.entries(x)) for x in tensors]
+        shapes = [tuple(int(s) for s in x.shape) for x in tensors]
+        makers = [self.makers(x) for x in tensors]
+        known = self._known_value(func, tensors, args, kwargs)
+        if func is torch.ops.aten._local_scalar_dense.default and known is not None:
+            return known
         out = func(*args, **kwargs)
-        for x in self.tensors((args, kwargs)):
+        if isinstance(known, torch.Tensor) and isinstance(out, torch.Tensor):
+            out._dms_value = known  # type: ignore[attr-defined]
+        if self.suspended:
+            return out
+        for x in tensors:
             if self.source(x):
                 self.trace.used.add(self.source(x))  # type: ignore[arg-type]
         name = func._schema.name
@@ -157,25 +233,53 @@ class Tracer(TorchDispatchMode):
                 name,
                 self.where(),
                 [tuple(int(s) for s in x.shape) for x in results],
-                [self.axes(x) for x in results],
+                [list(self.entries(x)) for x in results],
                 shapes,
                 inputs,
+                makers,
+                _numbers(name, args),
+                [free(x) for x in results],
             )
         )
         return out
 
+    @staticmethod
+    def _known_value(func: Any, tensors: list[Any], args: Any, kwargs: Any) -> Any:
+        """The true result of operators on masks and indices, so that control flow may depend on them."""
+        if any(getattr(x, '_dms_value', None) is None for x in tensors):
+            return None
+        if not tensors and func._schema.name.partition('::')[2] not in FACTORIES:
+            return None
+        with _disable_current_modes():
+            true_args, true_kwargs = tree_map(lambda x: getattr(x, '_dms_value', x), (args, kwargs))
+            try:
+                value = func(*true_args, **true_kwargs)
+            except Exception:
+                return None
+        small = isinstance(value, torch.Tensor) and value.numel() <= 1 << 20 and value.device.type == 'cpu'
+        return value if small or isinstance(value, (bool, int, float)) else None
+
     def _apply(self, func: Any, name: str, out: Any, args: Any, kwargs: Any) -> None:
         handler = RULES.get(name)
-        if handler is not None:
+        if handler is None and torch.Tag.pointwise in func.tags:
+            handler = pointwise
+        if handler is pointwise:
+            pointwise(self, out, *args, operator=name.partition('::')[2], **kwargs)
+        elif handler is not None:
             handler(self, out, *args, **kwargs)
-        elif torch.Tag.pointwise in func.tags or torch.Tag.pointwise in getattr(func, 'tags', ()):
-            pointwise(self, out, *args, **kwargs)
         elif self.tensors(out):
-            touched = [x for x in self.tensors((args, kwargs)) if self.axes(x)]
+            touched = [x for x in self.tensors((args, kwargs)) if self.entries(x)]
             if touched:
                 self.trace.unknown.setdefault(name, self.where())
             for x in touched:
-                self.freeze(self.axes(x), f'no rule for operator {name}')
+                self.freeze(self.entries(x), f'no rule for operator {name}')
+
+
+def _numbers(name: str, args: Any) -> tuple[float, ...]:
+    """Plain numbers among the arguments of arithmetic: a scale that depends on a size shows here."""
+    if name.partition('::')[2] not in ('mul', 'div', 'mul_', 'div_', 'pow', 'full', 'add', 'sub'):
+        return ()
+    return tuple(float(a) for a in args if type(a) in (int, float))
 
 
 def fake_copy(mode: FakeTensorMode, x: torch.Tensor) -> torch.Tensor:
@@ -184,8 +288,21 @@ def fake_copy(mode: FakeTensorMode, x: torch.Tensor) -> torch.Tensor:
         return torch.empty_strided(tuple(x.shape), x.stride(), dtype=x.dtype, device='cpu')
 
 
+FACTORIES = set('arange full zeros ones tril_indices triu_indices scalar_tensor'.split())
+
+
 def fake_inputs(mode: FakeTensorMode, inputs: Any) -> Any:
-    return tree_map(lambda x: fake_copy(mode, x) if isinstance(x, torch.Tensor) else x, inputs)
+    """Fake inputs; those of integers and booleans keep their values beside them."""
+
+    def fake(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor):
+            return x
+        copy = fake_copy(mode, x)
+        if not x.is_floating_point() and x.device.type != 'meta':
+            copy._dms_value = x.detach().cpu()  # type: ignore[attr-defined]
+        return copy
+
+    return tree_map(fake, inputs)
 
 
 def call_forward(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> Any:
@@ -211,12 +328,24 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
                 tracer.trace.order.append(path)
             first = next(iter(tracer.tensors((args, kwargs))), None)
             tracer.trace.io[path] = (_signature(tracer, first), None)
+            if tracer.suspended:
+                tracer.suspended += 1
+            elif first is not None and tracer.entries(first):
+                spec = recognise_norm(module, first, tracer.entries(first))
+                if spec is not None:
+                    tracer.norms[path] = spec
+                    tracer.trace.atomic[path] = None
+                    tracer.suspended = 1
 
         return hook
 
     def leave(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
             tracer.stack.pop()
+            if tracer.suspended:
+                tracer.suspended -= 1
+                if not tracer.suspended:
+                    trace_norm(tracer, path, module, tracer.norms[path], next(iter(tracer.tensors((args, kwargs)))), out)
             first = next(iter(tracer.tensors(out)), None)
             tracer.trace.io[path] = (tracer.trace.io[path][0], _signature(tracer, first))
 
@@ -234,7 +363,7 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
 
 
 def _signature(tracer: Tracer, x: Any) -> Any:
-    return None if x is None else (tuple(x.shape), list(tracer.axes(x)))
+    return None if x is None else (tuple(x.shape), list(tracer.entries(x)))
 
 
 @contextlib.contextmanager
@@ -259,6 +388,17 @@ def _mode_of(model: nn.Module, training: bool) -> Iterator[None]:
             m.training = flag
 
 
+@contextlib.contextmanager
+def _no_fastpath() -> Iterator[None]:
+    """Keep nn.TransformerEncoderLayer and nn.MultiheadAttention from their fused inference kernels."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 def run_fake(
     model: nn.Module,
     inputs: Any,
@@ -276,13 +416,16 @@ def run_fake(
             fake = fake_copy(mode, x)
             seen[id(x)] = fake
             if name in tracer.trace.params:
-                tracer.put(fake, list(enumerate(tracer.trace.params[name])), name)
+                tracer.put(fake, list(enumerate(tracer.trace.params[name])), name, frozenset([name]))
         tensors[name] = seen[id(x)]
     data = fake_inputs(mode, inputs)
     with (
         _quiet(),
         _mode_of(model, training),
         torch.no_grad(),
+        # Attention as its products and softmax, whatever kernel runs it later.
+        sdpa_kernel(SDPBackend.MATH),
+        _no_fastpath(),
         stateless._reparametrize_module(model, tensors),
         module_stack(model, tracer),
         mode,
@@ -300,7 +443,8 @@ def trace(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None =
     result = Trace()
     seen: set[int] = set()
     for name, x in list(model.named_parameters()) + list(model.named_buffers()):
-        if x.ndim and id(x) not in seen:
+        # Integer buffers are indices and counters: their positions mean nothing.
+        if x.ndim and id(x) not in seen and (x.is_floating_point() or x.is_complex()):
             seen.add(id(x))
             result.params[name] = [result.elements.new(size) for size in x.shape]
     for training in (False, True):
@@ -319,13 +463,19 @@ def trace(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None =
                 'Check that example_inputs fit forward(), or pass forward_fn.'
             ) from error
         for x in tracer.tensors(_plain(outputs)):
-            for _, ids in tracer.axes(x):
+            for _, ids in tracer.entries(x):
                 result.elements.freeze(ids, 'an output of the model')
         result.calls.append(tracer.calls)
     for name, dims in result.params.items():
         if name not in result.used:
             for ids in dims:
                 result.elements.freeze(ids, 'not used in the traced forward')
+    result.elements.resolve()
+    for source, ids in result.products:
+        wanted = np.unique(result.elements.parts(ids))
+        for d, line in enumerate(result.params[source]):
+            if np.isin(result.elements.parts(line), wanted[wanted >= 0]).any():
+                result.producers[source, d] = None
     return result
 
 
