@@ -47,7 +47,7 @@ def find_channel_units(
     frozen = set(elements.frozen())
     heads = set(_simple(elements, *trace.heads).tolist())
     head_dims = set(_simple(elements, *trace.head_dims).tolist())
-    family = _families(elements)
+    family = elements.families()
 
     signature: dict[int, list[int]] = {}
     place: dict[int, tuple[int, int]] = {}
@@ -61,7 +61,7 @@ def find_channel_units(
     groups: dict[tuple[int, ...], list[int]] = {}
     for root in sorted(signature, key=place.__getitem__):
         if root not in frozen and root in consumed:
-            groups.setdefault((*signature[root], -1 - family.get(root, 0)), []).append(root)
+            groups.setdefault((*signature[root], -1 - int(family[root])), []).append(root)
 
     overrides = dict(overrides or {})
     unmatched = set(overrides)
@@ -118,16 +118,6 @@ def _simple(elements: Elements, *lists: np.ndarray) -> np.ndarray:
         return np.zeros(0, dtype=np.int64)
     roots = np.unique(np.concatenate([elements.parts(ids).ravel() for ids in lists]))
     return roots[roots >= 0]
-
-
-def _families(elements: Elements) -> dict[int, int]:
-    """Factors that were made as one dimension, or tied to such: root -> a number above 0."""
-    sets = Elements()
-    sets.new(len(elements))
-    lines = [_simple(elements, line) for line in elements.lines]
-    for line in lines:
-        sets.union(line, line[:1])
-    return {root: int(f) + 1 for line in lines for root, f in zip(line.tolist(), sets.find(line).tolist())}
 
 
 def _ordered(trace: Trace) -> list[tuple[str, int]]:

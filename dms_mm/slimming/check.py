@@ -36,6 +36,8 @@ def skeleton(model: nn.Module) -> nn.Module:
 COPIES = {'aten::clone', 'aten::contiguous', 'aten::detach', 'aten::alias', 'aten::lift_fresh'}
 RESHAPES = {'aten::view', 'aten::_unsafe_view', 'aten::reshape', 'aten::_reshape_alias'}
 
+REARRANGE = RESHAPES | {'aten::unsqueeze', 'aten::squeeze', 'aten::expand', 'aten::transpose', 'aten::permute'}
+
 
 def _counted(call: Call) -> bool:
     return bool(call.shapes) and not call.name.startswith('prim::') and call.name not in COPIES
@@ -99,7 +101,15 @@ def first_mismatch(
         except Exception as error:
             problem = f'{type(error).__name__}: {error}'
         found = [c for c in tracer.calls if _counted(c) and not (c.module + '.').startswith(skipped)]
-        for (i, want), have in zip(wanted, found):
+        queue = list(reversed(wanted))
+        i = wanted[0][0] if wanted else 0
+        for have in found:
+            # A copy of a single group, say, may be left out on either side.
+            while queue and not _same_name(queue[-1][1].name, have.name) and queue[-1][1].name in REARRANGE:
+                queue.pop()
+            if not queue or (not _same_name(queue[-1][1].name, have.name) and have.name in REARRANGE):
+                continue
+            i, want = queue.pop()
             what = f'{want.name} in {want.module!r}'
             if not _same_name(want.name, have.name):
                 return Mismatch(mode, i, f'{have.name} runs instead of {what}')
@@ -112,10 +122,9 @@ def first_mismatch(
             if not np.allclose(have.scalars, _scaled(plan, mode, i, want, keep), rtol=1e-6):
                 message = f'{what} gets {have.scalars} instead of {want.scalars}'
                 return Mismatch(mode, i, message, have.scalars)
-        if problem or len(found) != len(wanted):
-            i = wanted[min(len(found), len(wanted) - 1)][0]
-            message = problem or f'the slim model runs {len(found)} operators instead of {len(wanted)}'
-            return Mismatch(mode, i, message, failed=bool(problem))
+        if problem or any(c.name not in REARRANGE for _, c in queue):
+            message = problem or f'the slim model stops before {queue[-1][1].name} in {queue[-1][1].module!r}'
+            return Mismatch(mode, queue[-1][0] if queue else i, message, failed=bool(problem))
     return None
 
 

@@ -230,11 +230,28 @@ class Elements:
                 parts = np.full((len(whole), 1), -1, dtype=np.int64)
                 parts[:, 0] = self.find(whole)
                 self._compositions = []
+            # In the order of their families, so that columns mean the same for all positions of a tensor.
+            family = self.families()
+            place = np.where(parts >= 0, family[np.maximum(parts, 0)] * self._size + parts, np.iinfo(np.int64).max)
+            parts = np.take_along_axis(parts, np.argsort(place, axis=1, kind='stable'), 1)
             table = np.full((self._size, parts.shape[1]), -1, dtype=np.int64)
             table[:, 0] = everything
             inside = composed[everything] >= 0
             table[inside] = parts[composed[everything[inside]]]
         self._parts = table
+
+    def families(self) -> IntArray:
+        """(N,) for every id the smallest one that was factored in one dimension with it, or tied to such; else 0."""
+        family = np.zeros(self._size, dtype=np.int64)
+        if not self.lines:
+            return family
+        sets = Elements()
+        sets.new(self._size)
+        roots = self.find(np.concatenate(self.lines))
+        first = np.repeat(roots[np.cumsum([0, *map(len, self.lines[:-1])])], [len(line) for line in self.lines])
+        sets.union(roots, first)
+        family[roots] = sets.find(roots) + 1
+        return family[self.find(np.arange(self._size))]
 
     def parts(self, ids: IntArray) -> IntArray:
         """(..., K) representatives of the simple elements that each id is composed of, -1 for none."""
@@ -246,26 +263,18 @@ class Elements:
         changed = False
         for ids, fixed in self.boxes:
             parts = self.parts(ids)
-            alone = []  # per dimension: the parts that depend on its position alone
-            for d in range(ids.ndim):
-                first = parts[tuple(slice(None) if e == d else slice(0, 1) for e in range(ids.ndim))]
-                same = (parts == first).reshape(-1, parts.shape[-1]).all(0)
-                line = first.reshape(ids.shape[d], -1)[:, same]
-                distinct = line.shape[1] and len(np.unique(line, axis=0)) == ids.shape[d]
-                alone.append(line if distinct else None)
-            if fixed is not None and alone[fixed] is not None and ids.ndim > 1:
-                line = alone[fixed]
-                self.freeze(line[line >= 0], 'a cut through heads or groups')  # type: ignore[index]
-            open_dims = [d for d in range(ids.ndim) if alone[d] is None]
+            open_dims: set[int] = set()
+            for column in np.moveaxis(parts, -1, 0):
+                varies = [d for d in range(ids.ndim) if (column != column.take([0], d)).any()]
+                # A part that depends on one dimension alone keeps the box; along a cut all of it must stay.
+                if varies == [fixed]:
+                    self.freeze(column[column >= 0], 'a cut through heads or groups')
+                elif len(varies) > 1:
+                    open_dims |= set(varies)
             if not open_dims:
                 continue
-            keep = max(open_dims, key=lambda d: (ids.shape[d], d)) if fixed not in open_dims else None
-            if keep is None:
-                rest = [d for d in open_dims if d != fixed]
-                keep = max(rest, key=lambda d: (ids.shape[d], d)) if rest else fixed
-            for d in open_dims:
-                if d == keep:
-                    continue
+            keep = max(open_dims - {fixed}, key=lambda d: (ids.shape[d], d))
+            for d in sorted(open_dims - {keep}):
                 first = ids[tuple(slice(0, 1) if e == d else slice(None) for e in range(ids.ndim))]
                 a, b = (self.parts(x).reshape(-1, self._parts.shape[1]) for x in np.broadcast_arrays(ids, first))
                 if ((a < 0) == (b < 0)).all():
@@ -277,7 +286,7 @@ class Elements:
                 if (self.find(a) != self.find(b)).any():
                     self.union(a, b)
                     changed = True
-        return changed or len(self.freezes) != before and self._news(before)
+        return changed or (len(self.freezes) != before and self._news(before))
 
     def _news(self, before: int) -> bool:
         known = np.zeros(self._size, dtype=bool)

@@ -162,7 +162,8 @@ def expand(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
                 t.elements.lines.append(entries[-1][1])
     t.put(out, entries, t.source(x), t.makers(x))
     # Copies along a dimension fit whatever length the other side has.
-    out._dms_free = {d for d in range(lead, out.ndim) if x.shape[d - lead] == 1 and out.shape[d] > 1}
+    taken = {d for dims, _ in entries for d in dims}
+    out._dms_free = {d for d in range(lead, out.ndim) if x.shape[d - lead] == 1 < out.shape[d]} - taken
 
 
 @rule('as_strided', 'as_strided_')
@@ -241,8 +242,7 @@ def split(t: Tracer, out: Any, x: Any, sizes: Any, dim: int = 0) -> None:
     for dims, ids in t.entries(x):
         if dims == (dim,) and len(set(lengths)) == 1:
             # Equal pieces may come from chunk(): they must stay equal, or the cut moves.
-            pieces = ids.reshape(len(lengths), -1)
-            t.elements.union(pieces, pieces[:1])
+            t.elements.boxes.append((ids.reshape(len(lengths), -1), 0))
     offset = 0
     for piece, length in zip(out, lengths):
         t.put(piece, cut(t, t.entries(x), dim, slice(offset, offset + length)), t.source(x), t.makers(x))
@@ -575,8 +575,8 @@ def contract(t: Tracer, x: Any, x_dim: int, w: Any, w_dim: int, operator: str) -
         return
     # Dead positions must be zero on one side at least; both sides' masks are the paper's choice for queries and keys.
     if own:
-        other = x if holder is w else w
-        if not t.masked(other):
+        other, lists = (x, a) if holder is w else (w, b)
+        if not t.masked(other, lists):
             t.consume(holder, b if holder is w else a)
     else:
         asked = [t.request(y, ids) for y, lists in ((x, a), (w, b)) for ids in lists]
@@ -694,6 +694,8 @@ def bmm(t: Tracer, out: Any, x: Any, w: Any) -> None:
     left, right = t.along(x, 1), t.along(w, 2)
     if not (t.source(x) or t.source(w)):
         t.trace.head_dims += right
+        for ids in right:
+            t.request(w, ids)
     axes = [(0, ids) for ids in lead] + [(1, ids) for ids in left] + [(2, ids) for ids in right]
     t.put(out, axes, None, t.makers(w if right or not left else x))
     t.cost('a batched matrix product', 1, [(x, 0), (x, 1), (x, 2), (w, 2)])

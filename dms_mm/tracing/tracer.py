@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils import stateless
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
@@ -65,7 +65,7 @@ class Trace:
     costs: list[Cost] = field(default_factory=list)
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
     requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
-    requested: set[str] = field(default_factory=set)
+    requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
     heads: list[IntArray] = field(default_factory=list)  # batch dimensions of products of two activations
     head_dims: list[IntArray] = field(default_factory=list)  # their contracted and last dimensions
     norms: dict[str, tuple[NormSpec, IntArray]] = field(default_factory=dict)  # statistics over these elements
@@ -152,13 +152,13 @@ class Tracer(TorchDispatchMode):
             return False
         if makers:
             self.trace.requests.append((makers, ids))
-            self.trace.requested |= makers
+            self.trace.requested.setdefault(makers, set()).update(np.unique(ids).tolist())
         return True
 
-    def masked(self, x: Any) -> bool:
-        """Dead positions of ``x`` are zero already."""
-        makers = self.makers(x)
-        return bool(makers) and makers <= self.trace.requested  # type: ignore[operator]
+    def masked(self, x: Any, lists: Sequence[IntArray]) -> bool:
+        """Dead positions of ``x`` along these elements are zero already."""
+        asked = self.trace.requested.get(self.makers(x) or frozenset(), set())
+        return bool(asked) and all(asked.issuperset(np.unique(ids).tolist()) for ids in lists)
 
     @staticmethod
     def tensors(tree: Any) -> list[Any]:
@@ -246,12 +246,13 @@ class Tracer(TorchDispatchMode):
     @staticmethod
     def _known_value(func: Any, tensors: list[Any], args: Any, kwargs: Any) -> Any:
         """The true result of operators on masks and indices, so that control flow may depend on them."""
-        if any(getattr(x, '_dms_value', None) is None for x in tensors):
+        values = {id(x): _value(x) for x in tensors}
+        if any(v is None for v in values.values()):
             return None
         if not tensors and func._schema.name.partition('::')[2] not in FACTORIES:
             return None
         with _disable_current_modes():
-            true_args, true_kwargs = tree_map(lambda x: getattr(x, '_dms_value', x), (args, kwargs))
+            true_args, true_kwargs = tree_map(lambda x: values.get(id(x), x), (args, kwargs))
             try:
                 value = func(*true_args, **true_kwargs)
             except Exception:
@@ -286,6 +287,13 @@ def fake_copy(mode: FakeTensorMode, x: torch.Tensor) -> torch.Tensor:
     """A fake CPU tensor of the same shape, strides and dtype, whatever device ``x`` is on."""
     with mode:
         return torch.empty_strided(tuple(x.shape), x.stride(), dtype=x.dtype, device='cpu')
+
+
+def _value(x: Any) -> Any:
+    """What is in a tensor, where that is known: constants, and what was computed from them."""
+    if isinstance(x, FakeTensor):
+        return getattr(x, '_dms_value', None)
+    return None if x.is_floating_point() else x
 
 
 FACTORIES = set('arange full zeros ones tril_indices triu_indices scalar_tensor'.split())
