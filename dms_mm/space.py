@@ -114,9 +114,12 @@ class SearchSpace:
         for unit in self.units.values():
             if isinstance(unit, DepthUnit):
                 for k, block in enumerate(unit.blocks):
-                    last = self.model.get_submodule(f'{block}.{unit.branches[k]}')
-                    source = last if is_affine(last) else self.model.get_submodule(block)
-                    scores[unit.start + k] = sum(p.abs().sum() for p in source._parameters.values() if p is not None)
+                    ends = [self.model.get_submodule(f'{block}.{b}') for b in unit.branches[k]]
+                    if not all(map(is_affine, ends)):
+                        ends = list(self.model.get_submodule(block).modules())
+                    scores[unit.start + k] = sum(
+                        p.abs().sum() for m in ends for p in m._parameters.values() if p is not None
+                    )
         return scores
 
     def _unit(self, name: str) -> MutableUnit:
@@ -430,14 +433,15 @@ def _install(space: SearchSpace, traced: Trace) -> None:
     for unit in space.units.values():
         if not isinstance(unit, DepthUnit):
             continue
-        for element, (block, branch) in enumerate(zip(unit.blocks, unit.branches)):
-            module = model.get_submodule(f'{block}.{branch}')
-            if is_affine(module):
-                for key, p in module._parameters.items():
-                    if p is not None and key in ('weight', 'bias'):
-                        fold_of(module, key, bank).scalars.append((unit.index, element))
-            else:
-                module.register_forward_hook(OutputMask(bank, unit.index, element))
+        for element, (block, branches) in enumerate(zip(unit.blocks, unit.branches)):
+            for branch in branches:
+                module = model.get_submodule(f'{block}.{branch}')
+                if is_affine(module):
+                    for key, p in module._parameters.items():
+                        if p is not None and key in ('weight', 'bias'):
+                            fold_of(module, key, bank).scalars.append((unit.index, element))
+                else:
+                    module.register_forward_hook(OutputMask(bank, unit.index, element))
 
 
 __all__ = ['ChannelUnit', 'SearchSpace', 'make_searchable', 'random_keep']

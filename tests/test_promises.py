@@ -119,13 +119,14 @@ def reference_gradients(space, plain, masks, x):
         handles.append(module.register_forward_pre_hook(pre))
     for unit in space.units.values():
         if unit.kind == 'depth':
-            for k, (block, branch) in enumerate(zip(unit.blocks, unit.branches)):
-                index = (unit.index, k)
-                handles.append(
-                    modules[f'{block}.{branch}'].register_forward_hook(
-                        lambda m, a, out, index=index: out * leaves[index[0]][index[1]]
+            for k, (block, branches) in enumerate(zip(unit.blocks, unit.branches)):
+                for branch in branches:
+                    index = (unit.index, k)
+                    handles.append(
+                        modules[f'{block}.{branch}'].register_forward_hook(
+                            lambda m, a, out, index=index: out * leaves[index[0]][index[1]]
+                        )
                     )
-                )
     out = plain(x)
     loss = torch.stack([o.square().mean() for o in ([out] if isinstance(out, torch.Tensor) else out)]).sum()
     loss.backward()

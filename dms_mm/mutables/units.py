@@ -47,12 +47,13 @@ class ChannelUnit(MutableUnit):
 
 @dataclass(kw_only=True)
 class DepthUnit(MutableUnit):
-    """Consecutive residual blocks of a stage, one element a block; ``folds`` names what carries each block's mask."""
+    """Consecutive residual blocks of a stage, one element a block; ``branches`` names the modules, relative to
+    each block, whose outputs are added to its input and take its mask."""
 
     kind: ClassVar[str] = 'depth'
     min_keep: int = 0
     blocks: list[str] = field(default_factory=list)
-    branches: list[Any] = field(default_factory=list, repr=False)
+    branches: list[list[str]] = field(default_factory=list, repr=False)
 
     @property
     def temperature(self) -> float:

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..mutables import DepthUnit
 from ..tracing import Trace
+from .fold import is_affine
 
 Adapter = Callable[[Any], 'str | None']
 BLOCKS: dict[str, Adapter] = {}
@@ -122,27 +123,32 @@ def adapter_of(module: nn.Module, extra: Mapping[str, str] | None = None) -> Ada
 def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | None = None) -> list[DepthUnit]:
     """Runs of removable blocks that follow each other in one container.
 
+    Blocks are those of :data:`BLOCKS` and ``extra``, and every innermost module that was seen to return its input
+    plus what its own submodules make (both sums of a transformer block are one block).
+
     Raises:
         ValueError: an adapter or a config entry names a branch that the block doesn't have.
     """
     position = {path: i for i, path in enumerate(trace.order)}
-    runs: dict[str, list[list[tuple[str, str]]]] = {}
+    runs: dict[str, list[list[tuple[str, list[str]]]]] = {}
     matched: set[str] = set()
     for path, module in model.named_modules():
         adapter = adapter_of(module, extra)
-        if adapter is None or not path:
+        found = trace.residual.get(path, [])
+        if not path or (adapter is None and (not found or any(r.startswith(path + '.') for r in trace.residual))):
             continue
         matched.update(
             c for cls in type(module).__mro__ for c in (f'{cls.__module__}.{cls.__qualname__}', cls.__name__)
         )
         parent, _, child = path.rpartition('.')
         groups = runs.setdefault(parent, [[]])
-        branch = adapter(module)
-        if branch is None or path not in position or not _same_elements(trace, path):
+        branch = adapter(module) if adapter is not None else None
+        branches = [branch] if branch is not None else [r[len(path) + 1 :] for r in found if adapter is None]
+        if not branches or path not in position or not _same_elements(trace, path):
             groups.append([])
             continue
         try:
-            module.get_submodule(branch)
+            branches = [f'{b}.{tail}' if (tail := _tail(module.get_submodule(b))) else b for b in branches]
         except AttributeError as error:
             raise ValueError(
                 f'block {path!r} ({class_path(module)}) has no submodule {branch!r} to carry its depth mask'
@@ -151,7 +157,7 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
         last = groups[-1][-1][0].rpartition('.')[2] if groups[-1] else None
         if last is not None and _number(child) != _number(last) + 1:
             groups.append([])
-        groups[-1].append((path, branch))
+        groups[-1].append((path, branches))
     missing = [name for name in extra or () if name not in matched]
     if missing:
         raise ValueError(f'no module of class {missing[0]!r} (entry of `blocks`) is in the model')
@@ -163,6 +169,16 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
             blocks = [path for path, _ in group]
             units.append(DepthUnit(name=name, size=len(group), blocks=blocks, branches=[b for _, b in group]))
     return units
+
+
+def _tail(module: nn.Module) -> str:
+    """The affine layer at the end of a chain, past what does nothing in a mask's way; '' if there is none."""
+    if isinstance(module, nn.Sequential):
+        for name, child in reversed(list(module.named_children())):
+            if not isinstance(child, (nn.Identity, nn.Dropout)):
+                deeper = _tail(child)
+                return f'{name}.{deeper}' if deeper else name if is_affine(child) else ''
+    return ''
 
 
 def _number(name: str) -> int:

@@ -213,6 +213,8 @@ def plan_structure(
     # A block inside a removed one goes with it.
     removed = [p for p in removed if not any(p.startswith(q + '.') for q in removed)]
     structure = Structure(removed=removed, parameters=len(list(model.named_parameters())))
+    assert plan.trace is not None
+    structure.outputs = {p: plan.trace.outputs.get(p, 0) for p in removed if p in plan.trace.calling}
     inside = tuple(path + '.' for path in removed)
     kept_first: dict[str, int] = {}
     for name, owners in plan.owners.items():
@@ -236,7 +238,6 @@ def plan_structure(
         if mode == 'groups' and groups and '0' in structure.slices.get(name, {}):
             # The width of a group stays: fewer rows are fewer groups.
             structure.attributes[module] = {'groups': int(groups) * kept_first[name] // plan.shapes[name][0]}
-    assert plan.trace is not None
     for path, (groups, ids) in plan.trace.group_norms.items():
         if not inside or not path.startswith(inside):
             kept_channels = int(plan.lives(ids, keep).sum())

@@ -72,6 +72,17 @@ def set_layer_attributes(module: nn.Module) -> None:
                 setattr(module, name, value)
 
 
+class Skip(nn.Identity):
+    """A removed block that was called with more than its input, or returned a tuple: its first argument goes on."""
+
+    def __init__(self, outputs: int = 0) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, input: Any, *args: Any, **kwargs: Any) -> Any:
+        return (input, *[None] * (self.outputs - 1)) if self.outputs else input
+
+
 def _fits(model: nn.Module, structure: Structure) -> None:
     tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     tensors.update(model.named_buffers(remove_duplicate=False))
@@ -144,5 +155,6 @@ def build_slim(model: nn.Module, structure: Structure | str | os.PathLike[str]) 
         set_layer_attributes(modules[path])
     for path in structure.removed:
         parent, _, child = path.rpartition('.')
-        setattr(modules[parent] if parent else model, child, nn.Identity())
+        skip = nn.Identity() if path not in structure.outputs else Skip(structure.outputs[path])
+        setattr(modules[parent] if parent else model, child, skip)
     return model

@@ -48,6 +48,7 @@ class Structure:
             its attention is taken back in the queries' and keys' weights.
         attributes: module -> attribute -> value in the slim model.
         removed: blocks that become ``nn.Identity``.
+        outputs: those of them that take more than one argument or return a tuple -> its length, 0 for a tensor.
         units: name -> kind, size, kept positions (ranges of elements).
         resources, supernet: counts of the slim model and of the supernet, per sample.
         parameters: number of named parameters of the supernet, a first check of the architecture.
@@ -58,6 +59,7 @@ class Structure:
     scales: dict[str, list[list[Any]]] = field(default_factory=dict)
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    outputs: dict[str, int] = field(default_factory=dict)
     units: dict[str, dict[str, Any]] = field(default_factory=dict)
     resources: dict[str, float] = field(default_factory=dict)
     supernet: dict[str, float] = field(default_factory=dict)

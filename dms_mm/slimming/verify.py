@@ -43,7 +43,7 @@ def verify_equivalence(
     Returns the relative difference.
 
     Raises:
-        RuntimeError: it exceeds 1e-8; the message names the unit at fault.
+        RuntimeError: it exceeds 1e-8 (1e-5 if a norm computes in float32 inside); the message names the unit at fault.
     """
     from ..space import random_keep
 
@@ -70,9 +70,12 @@ def verify_equivalence(
             outputs_of(double.model, data, forward_fn), outputs_of(double.slim().eval(), data, forward_fn)
         )
 
+    # A norm that rounds to float32 inside limits what can be seen.
+    assert space.plan.trace is not None
+    bound = 1e-5 if any(spec.single for spec, _ in space.plan.trace.norms.values()) else 1e-8
     worst = difference({u.name for u in units})
-    if worst > 1e-8:
-        culprit = next((u.name for u in units if difference({u.name}) > 1e-8), 'a combination of units')
+    if worst > bound:
+        culprit = next((u.name for u in units if difference({u.name}) > bound), 'a combination of units')
         raise RuntimeError(
             f'the slim model differs from the masked supernet by {worst:.1e}: {culprit}. '
             'Put it into `ignore` or `units={name: dict(ignore=True)}` and report the model.'

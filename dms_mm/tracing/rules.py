@@ -54,13 +54,13 @@ def identity(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
     t.put(out, t.entries(x), t.source(x), t.makers(x))
 
 
-@rule('zeros_like', 'new_zeros')
+@rule('zeros_like')
 def zeros(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
     if tuple(out.shape) == tuple(x.shape):
         t.put(out, t.entries(x), None, frozenset())
 
 
-@rule('ones_like', 'empty_like', 'rand_like', 'randn_like', 'full_like', 'new_ones', 'new_empty', 'new_full')
+@rule('ones_like', 'empty_like', 'rand_like', 'randn_like', 'full_like', 'new_empty')
 def like(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
     if tuple(out.shape) == tuple(x.shape):
         t.put(out, t.entries(x))
@@ -328,6 +328,33 @@ def shuffle(t: Tracer, out: Any, x: Any, factor: int) -> None:
     t.put(out, result)
 
 
+# ------------------------------------------------------------------------------------------------- residual sums
+def sums(x: Any) -> dict[str, tuple[str, ...]]:
+    """Module -> the modules whose outputs were added to that module's input to give ``x``."""
+    return getattr(x, '_dms_sums', {})
+
+
+_CARRY = {'view', '_unsafe_view', 'reshape', '_reshape_alias', 'permute', 'transpose', 'clone', 'contiguous', '_to_copy'}
+
+
+def note_sum(t: Tracer, name: str, out: Any, tensors: Sequence[Any]) -> None:
+    """Follow ``x + f(x)`` through a module, so that residual blocks need not be named."""
+    short = name.partition('::')[2]
+    if short in _CARRY and len(tensors) == 1 and sums(tensors[0]):
+        out._dms_sums = sums(tensors[0])
+    elif short in ('add', 'add_') and len(tensors) == 2:
+        here = t.where()
+        result: dict[str, tuple[str, ...]] = {}
+        for x, branch in (tensors, tensors[::-1]):
+            made = getattr(branch, '_dms_from', None)
+            for path, added in sums(x).items():
+                inside = path == here or here.startswith(path + '.')
+                if made is not None and inside and made.startswith(path + '.') and path not in sums(branch):
+                    result[path] = (*added, made)
+        out._dms_sums = result
+        out._dms_from = None
+
+
 # ------------------------------------------------------------------------------------------------- pointwise
 def align(t: Tracer, lists: Sequence[list[IntArray]], reason: str) -> list[IntArray]:
     """Tie the elements of one dimension of several tensors; those that go on. One without any freezes the others."""
@@ -415,6 +442,14 @@ def pointwise(t: Tracer, out: Any, *args: Any, operator: str = '', **kwargs: Any
     for result in t.tensors(out):
         if result.ndim == max((x.ndim for x in tensors), default=0):
             t.put(result, axes, None, makers)
+            result._dms_free = {
+                d
+                for d in range(result.ndim)
+                if result.shape[d] > 1
+                and all(
+                    (k := d - result.ndim + x.ndim) < 0 or x.shape[k] == 1 or k in free(x) for x in tensors
+                )
+            }
         else:
             t.freeze(axes, 'an elementwise operation of unusual shape')
 
@@ -502,9 +537,10 @@ def selection(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
     t.freeze(t.entries(x), 'a choice among pruned positions')
 
 
-@rule('arange', 'full', 'zeros', 'ones', 'empty', 'scalar_tensor', 'rand', 'randn', 'randint', 'randperm', 'eye')
-def nothing(t: Tracer, out: Any, *args: Any, **kwargs: Any) -> None:
-    """New tensors carry no elements."""
+@rule('full', 'zeros', 'ones', 'new_zeros', 'new_ones', 'new_full')
+def constant(t: Tracer, out: Any, *args: Any, **kwargs: Any) -> None:
+    """A new tensor of one value fits any length; the check of slim models sees whether its own is right."""
+    out._dms_free = {d for d in range(out.ndim) if out.shape[d] > 1}
 
 
 @rule('glu')

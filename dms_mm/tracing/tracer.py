@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from .elements import Elements, IntArray
 from .norms import NormSpec, recognise_norm, trace_norm
-from .rules import RULES, Axes, Entries, free, pointwise
+from .rules import RULES, Axes, Entries, free, note_sum, pointwise, sums
 
 ParamDim = tuple[str, int]
 
@@ -68,6 +68,9 @@ class Trace:
     requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
     heads: list[IntArray] = field(default_factory=list)  # batch dimensions of products of two activations
     head_dims: list[IntArray] = field(default_factory=list)  # their contracted and last dimensions
+    residual: dict[str, list[str]] = field(default_factory=dict)  # module that adds to its input -> what it adds
+    calling: dict[str, None] = field(default_factory=dict)  # modules with several arguments, or a tuple as output
+    outputs: dict[str, int] = field(default_factory=dict)  # module that returns a tuple -> its length
     norms: dict[str, tuple[NormSpec, IntArray]] = field(default_factory=dict)  # statistics over these elements
     group_norms: dict[str, tuple[int, IntArray]] = field(default_factory=dict)  # whole groups of these go
     atomic: dict[str, None] = field(default_factory=dict)  # modules whose operators are not looked at
@@ -222,11 +225,12 @@ class Tracer(TorchDispatchMode):
             if self.source(x):
                 self.trace.used.add(self.source(x))  # type: ignore[arg-type]
         name = func._schema.name
-        if any(inputs):
+        if any(inputs) or name in CONSTANTS or any(free(x) for x in tensors):
             try:
                 self._apply(func, name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:
                 raise TraceError(f'rule of {name} failed in {self.where()!r}: {error!r}') from error
+        note_sum(self, name, out, tensors)
         results = self.tensors(out)
         self.calls.append(
             Call(
@@ -289,6 +293,9 @@ def fake_copy(mode: FakeTensorMode, x: torch.Tensor) -> torch.Tensor:
         return torch.empty_strided(tuple(x.shape), x.stride(), dtype=x.dtype, device='cpu')
 
 
+CONSTANTS = {f'aten::{name}' for name in 'full zeros ones new_zeros new_ones new_full'.split()}
+
+
 def _value(x: Any) -> Any:
     """What is in a tensor, where that is known: constants, and what was computed from them."""
     if isinstance(x, FakeTensor):
@@ -336,6 +343,8 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
                 tracer.trace.order.append(path)
             first = next(iter(tracer.tensors((args, kwargs))), None)
             tracer.trace.io[path] = (_signature(tracer, first), None)
+            if first is not None:
+                first._dms_sums = {**sums(first), path: ()}
             if tracer.suspended:
                 tracer.suspended += 1
             elif first is not None and tracer.entries(first):
@@ -355,6 +364,15 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
                 if not tracer.suspended:
                     trace_norm(tracer, path, module, tracer.norms[path], next(iter(tracer.tensors((args, kwargs)))), out)
             first = next(iter(tracer.tensors(out)), None)
+            if first is not None:
+                branches = sums(first).get(path, ())
+                if branches and path not in tracer.trace.residual:
+                    tracer.trace.residual[path] = list(branches)
+                first._dms_from = path
+            if isinstance(out, tuple):
+                tracer.trace.outputs[path] = len(out)
+            if isinstance(out, tuple) or len(args) + len(kwargs) > 1:
+                tracer.trace.calling[path] = None
             tracer.trace.io[path] = (tracer.trace.io[path][0], _signature(tracer, first))
 
         return hook
@@ -418,7 +436,13 @@ def run_fake(
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     tensors: dict[str, torch.Tensor] = {}
     seen: dict[int, torch.Tensor] = {}
-    named = list(model.named_parameters(remove_duplicate=False)) + list(model.named_buffers(remove_duplicate=False))
+    # A module that has several names is swapped once only, or the fake tensors would stay in it.
+    named = [
+        (f'{path}.{key}' if path else key, x)
+        for path, module in model.named_modules()
+        for key, x in [*module._parameters.items(), *module._buffers.items()]
+        if x is not None
+    ]
     for name, x in named:
         if id(x) not in seen:
             fake = fake_copy(mode, x)
