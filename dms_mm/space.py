@@ -244,6 +244,7 @@ def make_searchable(
     depth_units = find_depth_units(model, traced, blocks) if depth else []
     while True:
         found: list[MutableUnit] = [*find_channel_units(traced, **options), *depth_units]  # type: ignore[arg-type]
+        found = [u for u in found if u.size]
         if not found:
             raise ValueError('nothing to search: every channel and block of the model is frozen\n' + _reasons(traced))
         start = 0
@@ -350,9 +351,16 @@ def _settle(
                 message = problem.message
                 calls = plan.trace.calls[problem.mode]
                 here = calls[problem.index]
-                inside = [c for c in calls if c.module == here.module]
+                culprits = _culprits(test, units, keep) if blocks else []
+                if culprits:
+                    for unit in culprits:
+                        unit.size = 0
+                        notes.append(f'{unit.name} is no unit, because without its blocks {message}')
+                    return False
                 # Where the operator itself sees no unit, whatever its module does with units is in doubt.
-                for group in ([here], inside):
+                path = here.module
+                group = [here]
+                while True:
                     touched = [
                         ids
                         for call in group
@@ -360,8 +368,11 @@ def _settle(
                         for _, ids in entries
                         if (plan.owner(ids) >= 0).any()
                     ]
-                    if touched:
+                    if touched or group is calls:
                         break
+                    prefix = path + '.'
+                    group = [c for c in calls if (c.module + '.').startswith(prefix)] if path else calls
+                    path = path.rpartition('.')[0]
                 if not touched:
                     raise TraceError(
                         f'a slim model does not run as traced, and no unit at that operator can be frozen: {message}'
@@ -372,6 +383,25 @@ def _settle(
                 notes.append(f'frozen because the slim forward failed: {message}')
                 return False
     return True
+
+
+def _culprits(
+    test: Callable[[np.ndarray], Mismatch | None], units: Sequence[MutableUnit], keep: np.ndarray
+) -> list[DepthUnit]:
+    """Depth units whose blocks can't be left out, if that is what fails."""
+    depth = [u for u in units if isinstance(u, DepthUnit)]
+    whole = keep.copy()
+    for unit in depth:
+        whole[unit.start : unit.start + unit.size] = True
+    if test(whole) is not None:
+        return []
+    found = []
+    for unit in depth:
+        alone = whole.copy()
+        alone[unit.start : unit.start + unit.size] = keep[unit.start : unit.start + unit.size]
+        if test(alone) is not None:
+            found.append(unit)
+    return found
 
 
 def _install(space: SearchSpace, traced: Trace) -> None:

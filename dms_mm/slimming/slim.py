@@ -73,10 +73,16 @@ def set_layer_attributes(module: nn.Module) -> None:
 
 
 class Skip(nn.Identity):
-    """A removed block that was called with more than its input, or returned a tuple: its first argument goes on."""
+    """A removed block that was called with more than its input, or returned a tuple: its first argument goes on.
 
-    def __init__(self, outputs: int = 0) -> None:
+    Plain attributes stay, since a model may ask its blocks for them.
+    """
+
+    def __init__(self, block: nn.Module, outputs: int = 0) -> None:
         super().__init__()
+        for name, value in vars(block).items():
+            if not name.startswith('_') and type(value) in (str, int, float, bool):
+                setattr(self, name, value)
         self.outputs = outputs
 
     def forward(self, input: Any, *args: Any, **kwargs: Any) -> Any:
@@ -155,6 +161,6 @@ def build_slim(model: nn.Module, structure: Structure | str | os.PathLike[str]) 
         set_layer_attributes(modules[path])
     for path in structure.removed:
         parent, _, child = path.rpartition('.')
-        skip = nn.Identity() if path not in structure.outputs else Skip(structure.outputs[path])
+        skip = nn.Identity() if path not in structure.outputs else Skip(modules[path], structure.outputs[path])
         setattr(modules[parent] if parent else model, child, skip)
     return model

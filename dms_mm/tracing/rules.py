@@ -539,8 +539,8 @@ def selection(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
 
 @rule('full', 'zeros', 'ones', 'new_zeros', 'new_ones', 'new_full')
 def constant(t: Tracer, out: Any, *args: Any, **kwargs: Any) -> None:
-    """A new tensor of one value fits any length; the check of slim models sees whether its own is right."""
-    out._dms_free = {d for d in range(out.ndim) if out.shape[d] > 1}
+    """A new tensor has whatever lengths its maker asked for: elements that tie what it meets."""
+    t.put(out, [(d, t.elements.new(out.shape[d])) for d in range(out.ndim) if out.shape[d] > 1])
 
 
 @rule('glu')

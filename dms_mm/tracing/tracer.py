@@ -225,7 +225,7 @@ class Tracer(TorchDispatchMode):
             if self.source(x):
                 self.trace.used.add(self.source(x))  # type: ignore[arg-type]
         name = func._schema.name
-        if any(inputs) or name in CONSTANTS or any(free(x) for x in tensors):
+        if any(inputs) or name in CONSTANTS:
             try:
                 self._apply(func, name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:
@@ -366,7 +366,8 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
             first = next(iter(tracer.tensors(out)), None)
             if first is not None:
                 branches = sums(first).get(path, ())
-                if branches and path not in tracer.trace.residual:
+                # What returns more than its sum is asked for more than that.
+                if branches and path not in tracer.trace.residual and len(tracer.tensors(out)) == 1:
                     tracer.trace.residual[path] = list(branches)
                 first._dms_from = path
             if isinstance(out, tuple):
