@@ -19,6 +19,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['dms_mm', 'dms_mm.*']),
+    entry_points={'console_scripts': ['dms=dms_mm.cli.main:main']},
     python_requires='>=3.10',
     # The core needs torch and NumPy alone; the OpenMMLab integration comes with the extra.
     install_requires=['torch>=2.6', 'numpy>=1.26'],

@@ -17,6 +17,7 @@ from .mutators.blocks import find_depth_units
 from .mutators.channels import find_channel_units
 from .mutators.fold import Fold, OutputMask, fold_of, install_norm, is_affine, strip
 from .resources import ResourceModel
+from .reasons import remedy_of
 from .slimming.check import Mismatch, Remedy, first_mismatch, remedies
 from .slimming.plan import (
     Plan,
@@ -179,6 +180,22 @@ class SearchSpace:
                 covered += value
         return covered / total if total else 0.0
 
+    def blockers(self, most: int | None = None) -> dict[str, int]:
+        """Why channels of parameters stay: reason -> how many channels it froze, the largest first."""
+        assert self.plan.trace is not None
+        elements = self.plan.trace.elements
+        frozen = elements.frozen()
+        counts: dict[str, int] = {}
+        seen: set[int] = set()
+        for dims in self.plan.trace.params.values():
+            for ids in dims:
+                for root in np.unique(elements.find(ids)).tolist():
+                    if root in frozen and root not in seen:
+                        seen.add(root)
+                        counts[frozen[root]] = counts.get(frozen[root], 0) + 1
+        ordered = sorted(counts.items(), key=lambda item: -item[1])
+        return dict(ordered[:most])
+
     def report(self) -> str:
         """Units, counts, searchable share, and why the rest stays."""
         assert self.plan.trace is not None
@@ -191,10 +208,9 @@ class SearchSpace:
             flag = '  << under 5% of its width' if name in strangled else ''
             flag = '  (in a removed block)' if structure.is_gone(name) else flag
             lines.append(f'  {unit.kind:8} {name:50} {structure.kept(name):5d} / {unit.size}{flag}')
-        reasons: dict[str, int] = {}
-        for reason in self.plan.trace.elements.frozen().values():
-            reasons[reason] = reasons.get(reason, 0) + 1
-        lines += [f'  frozen: {count} elements: {reason}' for reason, count in sorted(reasons.items())]
+        for reason, count in self.blockers().items():
+            lines.append(f'  frozen: {count} channels: {reason}')
+            lines.append(f'    {remedy_of(reason)}')
         lines += [f'  operator without a rule: {op} in {where}' for op, where in self.plan.trace.unknown.items()]
         lines += [f'  {note}' for note in [*self.frozen, *self.plan.trace.notes]]
         return '\n'.join(lines)
@@ -331,7 +347,7 @@ def _settle(
                 if remedy.ties:
                     left = np.concatenate([a for a, _ in remedy.ties])
                     right = np.concatenate([b for _, b in remedy.ties])
-                    if (elements.find(left) != elements.find(right)).any():
+                    if not elements.same(left, right):
                         elements.union(left, right)
                         return False
                     continue

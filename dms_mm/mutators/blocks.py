@@ -162,13 +162,48 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
     if missing:
         raise ValueError(f'no module of class {missing[0]!r} (entry of `blocks`) is in the model')
     units = []
-    for parent, groups in runs.items():
+    for parent, groups in _joined(runs, trace).items():
         groups = [g for g in groups if g]
         for k, group in enumerate(groups):
             name = f'{parent or "model"}/depth' + (f'{k}' if len(groups) > 1 else '')
             blocks = [path for path, _ in group]
             units.append(DepthUnit(name=name, size=len(group), blocks=blocks, branches=[b for _, b in group]))
     return units
+
+
+Runs = dict[str, list[list[tuple[str, list[str]]]]]
+
+
+def _joined(runs: Runs, trace: Trace) -> Runs:
+    """Runs of one block each whose containers follow each other (``blocks.0.fn``, ``blocks.1.fn``) as one run."""
+    result: Runs = {}
+    last: tuple[str, int, str] | None = None
+    for parent, groups in runs.items():
+        groups = [g for g in groups if g]
+        container, _, child = parent.rpartition('.')
+        number = _number(child)
+        if len(groups) == 1 and len(groups[0]) == 1 and number >= 0:
+            path = groups[0][0][0]
+            place = (container, number - 1, path[len(parent) :])
+            if last == place and _same_place(trace, result[container][-1][-1][0], path):
+                result[container][-1] += groups[0]
+            else:
+                result.setdefault(container, []).append(groups[0])
+            last = (container, number, path[len(parent) :])
+        else:
+            result[parent] = [*result.get(parent, []), *groups]
+            last = None
+    return result
+
+
+def _same_place(trace: Trace, a: str, b: str) -> bool:
+    """The second block takes what the first one gives."""
+    after, before = trace.io[a][1], trace.io[b][0]
+    return bool(after[0] == before[0] and _parts(trace, after) == _parts(trace, before))
+
+
+def _parts(trace: Trace, signature: Any) -> list[Any]:
+    return sorted((d, trace.elements.parts(ids).tolist()) for d, ids in signature[1])
 
 
 def _tail(module: nn.Module) -> str:
@@ -190,7 +225,4 @@ def _same_elements(trace: Trace, path: str) -> bool:
     before, after = trace.io.get(path, (None, None))
     if before is None or after is None or before[0] != after[0]:
         return False
-    parts = trace.elements.parts
-    left = sorted((d, parts(ids).tolist()) for d, ids in before[1])
-    right = sorted((d, parts(ids).tolist()) for d, ids in after[1])
-    return left == right
+    return _parts(trace, before) == _parts(trace, after)

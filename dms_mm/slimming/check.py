@@ -37,6 +37,7 @@ COPIES = {'aten::clone', 'aten::contiguous', 'aten::detach', 'aten::alias', 'ate
 RESHAPES = {'aten::view', 'aten::_unsafe_view', 'aten::reshape', 'aten::_reshape_alias'}
 
 REARRANGE = RESHAPES | {'aten::unsqueeze', 'aten::squeeze', 'aten::expand', 'aten::transpose', 'aten::permute'}
+PRODUCTS = {'aten::mm', 'aten::addmm', 'aten::bmm'}
 
 
 def _counted(call: Call) -> bool:
@@ -103,6 +104,7 @@ def first_mismatch(
         found = [c for c in tracer.calls if _counted(c) and not (c.module + '.').startswith(skipped)]
         queue = list(reversed(wanted))
         i = wanted[0][0] if wanted else 0
+        loose_add = False
         for have in found:
             # A copy of a single group, say, may be left out on either side.
             while queue and not _same_name(queue[-1][1].name, have.name) and queue[-1][1].name in REARRANGE:
@@ -111,6 +113,17 @@ def first_mismatch(
                 continue
             i, want = queue.pop()
             what = f'{want.name} in {want.module!r}'
+            if want.name != have.name and want.name in PRODUCTS and have.name in PRODUCTS:
+                # A linear layer picks its product by the strides of its input, with or without the bias in it.
+                if queue and queue[-1][1].name == 'aten::add' and queue[-1][1].module == want.module:
+                    queue.pop()
+                loose_add = have.name != 'aten::addmm'
+                continue
+            if loose_add and have.name == 'aten::add' and want.name != 'aten::add':
+                queue.append((i, want))
+                loose_add = False
+                continue
+            loose_add = False
             if not _same_name(want.name, have.name):
                 return Mismatch(mode, i, f'{have.name} runs instead of {what}')
             # Scratch outputs (saved statistics) carry no axes and may differ between devices.
@@ -306,9 +319,9 @@ def _pairs(plan: Plan, a: list[np.ndarray], b: list[np.ndarray]) -> list[tuple[n
 def _width_ties(
     plan: Plan, model: nn.Module, mode: int, index: int, ahead: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Ties of a module's input channels with the pairs of heads and head dims that it reshapes them to.
+    """Ties of a module's input channels with what it reshapes to their number.
 
-    Many attentions take ``heads * head_dim`` to be the width of their input; then all three shrink as one.
+    Many attentions take ``heads * head_dim``, or their own output, to be as wide as their input; then all shrink as one.
     """
     assert plan.trace is not None
     calls = plan.trace.calls[mode]
@@ -318,11 +331,30 @@ def _width_ties(
         for place in (twin, twin.rpartition('.')[0]):
             entries = (plan.trace.io.get(place) or (None, None))[0]
             lines = [ids for _, ids in entries[1] if ids.ndim == 1] if entries is not None else []
-            pairs = [p for p in _head_pairs(plan, mode, at, ahead) if any(len(p) == len(line) for line in lines)]
-            if pairs:
-                ties += [(line, pairs[0]) for line in lines if len(line) == len(pairs[0])][:1]
+            found = [
+                (line, other)
+                for other in [*_head_pairs(plan, mode, at, ahead), *_lines(plan, mode, at, ahead)]
+                for line in lines
+                if len(line) == len(other) and not plan.trace.elements.same(line, other)
+            ]
+            if found:
+                ties += found[:1]
                 break
     return ties
+
+
+def _lines(plan: Plan, mode: int, index: int, ahead: int) -> list[np.ndarray]:
+    """Single dimensions that a call and the next ones of its module see, and that units prune."""
+    assert plan.trace is not None
+    calls = plan.trace.calls[mode]
+    near = [i for i in plan.calls_of(mode)[calls[index].module] if i >= index and _counted(calls[i])][: 1 + ahead]
+    return [
+        ids
+        for i in near
+        for entries in [*calls[i].axes, *calls[i].input_axes]
+        for _, ids in entries
+        if ids.ndim == 1 and (plan.owner(ids) >= 0).any()
+    ]
 
 
 def _head_pairs(plan: Plan, mode: int, index: int, ahead: int) -> list[np.ndarray]:
@@ -404,12 +436,27 @@ def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> dict[tuple[
     elements = plan.trace.elements
     if not entries:
         return {}
-    raw = elements.find(elements.wholes(np.concatenate([ids.ravel() for _, ids in entries])))
+    raw = elements.wholes(np.concatenate([ids.ravel() for _, ids in entries]))
+    # Exact ids tell queries from keys and values in one weight; a bias has the rows of its weight.
+    rows: dict[tuple[str, int], np.ndarray] = {}
+    for name in sorted(makers, key=lambda n: -len(plan.shapes[n])):
+        for d, line in enumerate(plan.trace.params[name]):
+            hit = np.isin(line, raw)
+            if hit.any():
+                rows[name, d] = np.flatnonzero(hit)
+                break
+        else:
+            prefix = name.rpartition('.')[0]
+            near = [r for (n, d), r in rows.items() if n.rpartition('.')[0] == prefix and plan.shapes[n][d] == plan.shapes[name][0]]
+            if len(plan.shapes[name]) == 1 and near:
+                rows[name, 0] = near[0]
+    if rows:
+        return rows
+    roots = elements.find(raw)
     for names in (makers, plan.trace.params):
-        rows: dict[tuple[str, int], np.ndarray] = {}
         for name in names:
             for d, line in enumerate(plan.trace.params[name]):
-                hit = np.isin(elements.find(line), raw)
+                hit = np.isin(elements.find(line), roots)
                 if hit.any() and (names is makers or (name, d) in plan.trace.producers or len(plan.shapes[name]) == 1):
                     rows[name, d] = np.flatnonzero(hit)
                     break

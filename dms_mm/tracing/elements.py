@@ -240,6 +240,12 @@ class Elements:
             table[inside] = parts[composed[everything[inside]]]
         self._parts = table
 
+    def same(self, a: IntArray, b: IntArray) -> bool:
+        """Both live and die together, position by position, as last resolved or made since."""
+        if max(a.max(), b.max()) >= len(self._parts):
+            self.resolve()
+        return np.array_equal(self.parts(a), self.parts(b))
+
     def families(self) -> IntArray:
         """(N,) for every id the smallest one that was factored in one dimension with it, or tied to such; else 0."""
         family = np.zeros(self._size, dtype=np.int64)

@@ -287,8 +287,8 @@ def cat(t: Tracer, out: Any, tensors: Sequence[Any], dim: int = 0) -> None:
 @rule('stack')
 def stack(t: Tracer, out: Any, tensors: Sequence[Any], dim: int = 0) -> None:
     dim = _wrap(dim, out.ndim)
-    axes = tie(t, tensors, 'a stack with a fixed tensor')
-    t.put(out, [(d + (d >= dim), ids) for d, ids in axes], None, union_makers(t, tensors))
+    entries = tie(t, tensors, 'a stack with a fixed tensor')
+    t.put(out, moved(entries, [d + (d >= dim) for d in range(out.ndim - 1)]), None, union_makers(t, tensors))
 
 
 @rule('constant_pad_nd', 'reflection_pad1d', 'reflection_pad2d', 'replication_pad1d', 'replication_pad2d')

@@ -1,0 +1,76 @@
+"""What can be searched in a model, and why the rest can't."""
+
+from __future__ import annotations
+
+import argparse
+import os.path as osp
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..space import make_searchable
+from .common import add_common, load_config, tool
+
+HELP = """Print the units of a model, the share of its MACs that they cover, and what froze the rest.
+
+  dms inspect configs/demo/search.py              # the model of a config
+  dms inspect timm/deit_tiny_patch16_224          # by name: timm/, torchvision/ or mmpretrain/
+  dms inspect torchvision/swin_t --input-shape 3 224 224 --verify
+"""
+
+
+def build_by_name(name: str) -> tuple[nn.Module, tuple[int, ...]]:
+    """A model of a library without weights, and the shape of its input.
+
+    Raises:
+        ValueError: neither a config file nor a name of a known library.
+    """
+    library, _, short = name.partition('/')
+    if library == 'timm':
+        import timm
+
+        model = timm.create_model(short)
+        return model, tuple(getattr(model, 'default_cfg', {}).get('input_size', (3, 224, 224)))
+    if library == 'torchvision':
+        import torchvision
+
+        return torchvision.models.get_model(short, weights=None), (3, 224, 224)
+    if library == 'mmpretrain':
+        from mmpretrain import get_model
+
+        return get_model(short), (3, 224, 224)
+    raise ValueError(f'{name} is no config file, and no name such as timm/resnet18, torchvision/swin_t, mmpretrain/NAME')
+
+
+def inspect(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog='dms inspect', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_common(parser)
+    parser.add_argument('--input-shape', type=int, nargs='+', help='of one sample (default: the config\'s or model\'s)')
+    parser.add_argument('--verify', action='store_true', help='compare random slim models with the masked one')
+    args = parser.parse_args(argv)
+    options: dict[str, Any] = {}
+    if osp.isfile(args.config):
+        from ..algorithms.dms import build_architecture
+
+        cfg = load_config(args)
+        from mmengine.registry import init_default_scope
+
+        init_default_scope(cfg.get('default_scope', 'mmengine'))
+        model: nn.Module = build_architecture(cfg.model.get('architecture', cfg.model))
+        shape = tuple(args.input_shape or cfg.model.get('input_shape', (3, 224, 224)))
+        options = {'forward_fn': lambda m, x: m(x, mode='tensor'), **dict(cfg.model.get('space') or {})}
+    else:
+        model, shape = build_by_name(args.config)
+        shape = tuple(args.input_shape or shape)
+        if args.config.startswith('mmpretrain/'):
+            options = {'forward_fn': lambda m, x: m(x, mode='tensor')}
+    space = make_searchable(model, torch.zeros(2, *shape), verify=args.verify, **options)
+    print(space.report())
+    if args.verify:
+        print('a random slim model equals the masked model')
+
+
+main = tool(inspect)

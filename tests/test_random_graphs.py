@@ -1,0 +1,35 @@
+"""Equivalence over 500 random networks; those that ever failed stay in the list below."""
+
+import pytest
+import torch
+from random_graphs import SIDE, RandomNet
+
+import dms_mm
+from dms_mm.slimming.verify import verify_equivalence
+
+# Seeds that once failed, and why.
+FAILED: dict[int, str] = {}
+
+
+def check(seed: int) -> int:
+    model = RandomNet(seed).eval()
+    x = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+    try:
+        space = dms_mm.make_searchable(model, x)
+    except ValueError as error:
+        assert 'nothing to search' in str(error)
+        return 0
+    verify_equivalence(space, x, seed=seed)
+    return len(space.units)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('block', range(20))
+def test_random_networks(block):
+    units = [check(seed) for seed in range(25 * block, 25 * block + 25)]
+    assert sum(units) > 50, 'random networks must have something to search'
+
+
+@pytest.mark.parametrize('seed', FAILED)
+def test_networks_that_once_failed(seed):
+    check(seed)
