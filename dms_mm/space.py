@@ -321,6 +321,18 @@ def random_keep(units: Sequence[MutableUnit], seed: int, low: float = 0.3, block
     return keep
 
 
+def _every_unit_cut(units: Sequence[MutableUnit], seed: int, blocks: bool) -> np.ndarray:
+    """A hard structure, (N,) bool, in which every unit lost something, so that every stored size is found out."""
+    generator = np.random.default_rng(seed)
+    keep = np.ones(sum(u.size for u in units), dtype=bool)
+    for unit in units:
+        low, high = max(unit.min_keep, round(0.3 * unit.size)), max(unit.min_keep, unit.size - 1)
+        if unit.kind != 'depth' or blocks:
+            count = int(generator.integers(min(low, high), high + 1))
+            keep[unit.start + generator.permutation(unit.size)[count:]] = False
+    return keep
+
+
 def _settle(
     plan: Plan,
     model: nn.Module,
@@ -337,8 +349,11 @@ def _settle(
     def test(keep: np.ndarray) -> Mismatch | None:
         return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, inputs, forward_fn)
 
-    for seed, blocks in ((0, False), (1, True)):
-        keep = random_keep(units, seed, blocks=blocks)
+    for keep, blocks in (
+        (_every_unit_cut(units, 0, blocks=False), False),
+        (_every_unit_cut(units, 1, blocks=True), True),
+        (random_keep(units, 2), True),
+    ):
         problem = test(keep)
         while problem is not None:
             # Several asserts may guard one operator: a remedy that satisfies the first of them is a step, too.
