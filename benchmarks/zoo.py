@@ -90,7 +90,7 @@ def names(group: str) -> list[str]:
     return [f'{group}/{n}' for n in listed]
 
 
-GROUPS = ('torchvision', 'timm', 'transformers', 'mmpretrain', 'mmdet')
+GROUPS = ('transformers', 'mmdet', 'mmpretrain', 'timm', 'torchvision')
 
 
 def build(name: str):
@@ -105,9 +105,9 @@ def build(name: str):
 
         options = {'init_weights': False} if short in ('googlenet', 'inception_v3') else {}
         if group == 'segmentation':
-            options, short = {'weights_backbone': None}, f'{short}'
+            options = {'weights_backbone': None}
         model = torchvision.models.get_model(short, **options)
-        size = 299 if 'inception' in short else 518 if short == 'vit_h_14' and False else 224
+        size = 299 if 'inception' in short else 224
         inputs = torch.randn(2, 3, size, size)
     elif group == 'timm':
         import timm
@@ -319,7 +319,7 @@ def run(args) -> None:
         record = {'name': name, **record}
         if problem:
             record['problem'] = problem
-        other, trouble = child('peer', name, 90) if not args.no_peer else ({}, '')
+        other, trouble = child('peer', name, 45) if not args.no_peer else ({}, '')
         record.update(other or {'peer': trouble or 'not run'})
         with RESULTS.open('a') as file:
             file.write(json.dumps(record) + '\n')
@@ -387,7 +387,7 @@ def main() -> None:
     parser.add_argument('names', nargs='*')
     parser.add_argument('--group', action='append', choices=GROUPS)
     parser.add_argument('--shard', default='0/1')
-    parser.add_argument('--timeout', type=int, default=600, help='seconds for one model')
+    parser.add_argument('--timeout', type=int, default=300, help='seconds for one model')
     parser.add_argument('--resume', action='store_true', help='leave out models that have a record')
     parser.add_argument('--no-peer', action='store_true')
     parser.add_argument('--write', action='store_true')

@@ -57,7 +57,9 @@ def torchvision_efficientnet(block: Any) -> str | None:
 
 @register_block('timm.models.resnet.BasicBlock', 'timm.models.resnet.Bottleneck', 'timm.models.res2net.Bottle2neck')
 def timm_resnet(block: Any) -> str | None:
-    if block.downsample is not None:
+    last = getattr(block, 'act3', None) or getattr(block, 'act2', None) or getattr(block, 'relu', None)
+    # The activation behind the sum leaves an input that it made as it is only if it rectifies.
+    if block.downsample is not None or not isinstance(last, (nn.ReLU, nn.Identity)):
         return None
     if getattr(block, 'se', None) is not None:
         return 'se'
@@ -77,7 +79,8 @@ def timm_efficientnet(block: Any) -> str | None:
 
 @register_block('timm.models.regnet.Bottleneck')
 def timm_regnet(block: Any) -> str | None:
-    return 'conv3.bn' if isinstance(block.downsample, (nn.Identity, type(None))) else None
+    plain = isinstance(block.downsample, (nn.Identity, type(None))) and isinstance(block.act3, (nn.ReLU, nn.Identity))
+    return 'conv3.bn' if plain else None
 
 
 @register_block('mmpretrain.models.backbones.resnet.BasicBlock', 'mmpretrain.models.backbones.resnet.Bottleneck')

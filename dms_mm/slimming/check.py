@@ -105,10 +105,11 @@ def first_mismatch(
         queue = list(reversed(wanted))
         i = wanted[0][0] if wanted else 0
         loose_add = False
+        left_out: tuple[int, Call] | None = None
         for have in found:
             # A copy of a single group, say, may be left out on either side.
             while queue and not _same_name(queue[-1][1].name, have.name) and queue[-1][1].name in REARRANGE:
-                queue.pop()
+                left_out = queue.pop()
             if not queue or (not _same_name(queue[-1][1].name, have.name) and have.name in REARRANGE):
                 continue
             i, want = queue.pop()
@@ -131,7 +132,11 @@ def first_mismatch(
                 if loose and size is not None and len(shape) == len(size):
                     size = tuple(h if d in loose else s for d, (h, s) in enumerate(zip(shape, size)))
                 if shape != size and (entries or shape != (0,)):
-                    return Mismatch(mode, i, f'{what} gives {shape} instead of {size or "a box"}')
+                    # A copy that was left out before, and should not have been, shows its effect only here.
+                    since = left_out is not None and left_out[1].module == want.module
+                    place = left_out[0] if left_out is not None and since else i
+                    message = f'{what} gives {shape} instead of {size or "a box"}'
+                    return Mismatch(mode, place, message, failed=since)
             if not np.allclose(have.scalars, _scaled(plan, mode, i, want, keep), rtol=1e-6):
                 message = f'{what} gets {have.scalars} instead of {want.scalars}'
                 return Mismatch(mode, i, message, have.scalars)
@@ -218,13 +223,18 @@ class Remedy:
     scales: list[Scale] = field(default_factory=list)
     ties: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # ids that become one element
 
+    drop: list[Mend] = field(default_factory=list)  # earlier mends that these replace
+
     def apply(self, plan: Plan) -> None:
+        gone = {id(m) for m in self.drop}
+        plan.mends = [m for m in plan.mends if id(m) not in gone]
         plan.mends += self.mends
         plan.scales += self.scales
 
     def undo(self, plan: Plan) -> None:
         if self.mends:
             del plan.mends[-len(self.mends) :]
+        plan.mends += self.drop
         if self.scales:
             del plan.scales[-len(self.scales) :]
 
@@ -258,7 +268,7 @@ def remedies(plan: Plan, model: nn.Module, problem: Mismatch, keep: np.ndarray) 
     later: list[Remedy] = []
     single: list[Remedy] = []
     # An assert may guard anything that follows; a reshape fails before the copy that it would make.
-    ahead = 40 if 'AssertionError' in problem.message else int(problem.failed)
+    ahead = 40 if 'AssertionError' in problem.message else 2 * int(problem.failed)
     while True:
         for name, index, value in _stored_sizes(model, path):
             seen: list[list[np.ndarray]] = []
@@ -268,7 +278,7 @@ def remedies(plan: Plan, model: nn.Module, problem: Mismatch, keep: np.ndarray) 
                 if any(len(o) == len(owners) and all(map(np.array_equal, o, owners)) for o in seen):
                     continue
                 seen.append(owners)
-                mends, ties = [], []
+                mends, ties, drop, instead = [], [], [], []
                 for twin, at in _twins(plan, model, problem.mode, problem.index, path):
                     there = {r: (s, o) for r, s, o in sizes_near(plan, problem.mode, at, ahead)}
                     if role not in there or (name, index, there[role][0]) not in _stored_sizes(model, twin):
@@ -278,6 +288,10 @@ def remedies(plan: Plan, model: nn.Module, problem: Mismatch, keep: np.ndarray) 
                         mends.append(Mend(twin, name, index, *there[role]))
                     elif not _same(old.owners, there[role][1]):
                         ties += _pairs(plan, old.owners, there[role][1])
+                        drop.append(old)
+                        instead.append(Mend(twin, name, index, *there[role]))
+                if instead and not mends:
+                    yield Remedy(mends=instead, drop=drop)
                 if mends:
                     single.append(Remedy(mends=mends))
                     yield single[-1]
