@@ -3,7 +3,7 @@
     python benchmarks/zoo.py run [--group timm] [--shard 0/2] [NAME ...]   # appends to results/zoo.jsonl
     python benchmarks/zoo.py table [--write]                              # docs/zoo.md
 
-Each model runs in a process of its own: trace and check (seconds), units, searchable share of the MACs, the largest
+Each model runs in a forked process of its own: trace and check (seconds), units, searchable share of the MACs, the largest
 difference of three random hard structures between the masked supernet and the slim model in float64, a strict reload of
 the slim weights from the structure file in one more fresh process, ONNX Runtime against the slim model; and, in the same
 process, Torch-Pruning: trace, random pruning to half width, one forward.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import multiprocessing
 import subprocess
 import sys
 import tempfile
@@ -290,23 +291,33 @@ def peer(name: str) -> dict:
     return {'peer': 'ok', 'peer_params': round(share, 3), 'peer_seconds': round(time.perf_counter() - start, 1)}
 
 
-def last_json(text: str) -> dict:
-    for line in reversed(text.splitlines()):
-        if line.startswith('{'):
-            return json.loads(line)
-    return {}
+def child(function, name: str, timeout: int) -> tuple[dict, str]:
+    """Run ``function(name)`` in a forked process: a crash, a lack of memory or a hang costs one model only."""
+    context = multiprocessing.get_context('fork')
+    with tempfile.NamedTemporaryFile('r+') as log:
 
+        def work() -> None:
+            with open(log.name, 'a') as sys.stdout:
+                try:
+                    print(json.dumps(function(name)), flush=True)
+                except BaseException as error:
+                    text = ' '.join(str(error).split())[:250]
+                    print('problem:', f'{type(error).__name__}: {text}', flush=True)
 
-def child(command: str, name: str, timeout: int) -> tuple[dict, str]:
-    try:
-        done = subprocess.run(
-            [sys.executable, __file__, command, name], capture_output=True, text=True, timeout=timeout
-        )
-        problem = '' if done.returncode == 0 else (done.stderr.strip().splitlines() or ['killed'])[-1][:300]
-        return last_json(done.stdout), problem
-    except subprocess.TimeoutExpired as error:
-        out = error.stdout or b''
-        return last_json(out.decode() if isinstance(out, bytes) else out), f'over {timeout} s'
+        process = context.Process(target=work)
+        process.start()
+        process.join(timeout)
+        problem = ''
+        if process.is_alive():
+            process.kill()
+            process.join()
+            problem = f'over {timeout} s'
+        lines = Path(log.name).read_text().splitlines()
+        record = next((json.loads(line) for line in reversed(lines) if line.startswith('{')), {})
+        raised = next((line[9:] for line in lines if line.startswith('problem: ')), '')
+        if not problem and not raised and process.exitcode:
+            problem = f'killed by signal {-process.exitcode}'
+        return record, problem or raised
 
 
 def run(args) -> None:
@@ -314,12 +325,22 @@ def run(args) -> None:
     index, count = map(int, args.shard.split('/'))
     done = {r['name'] for r in load()} if args.resume else set()
     RESULTS.parent.mkdir(exist_ok=True)
+    # Imported once; every model then starts from here.
+    import timm  # noqa: F401
+    import torch
+    import torch_pruning  # noqa: F401
+    import torchvision  # noqa: F401
+    import transformers  # noqa: F401
+
+    import dms_mm  # noqa: F401
+
+    torch.set_num_threads(1)
     for name in [n for n in chosen if n not in done][index::count]:
-        record, problem = child('one', name, args.timeout)
+        record, problem = child(run_one, name, args.timeout)
         record = {'name': name, **record}
         if problem:
             record['problem'] = problem
-        other, trouble = child('peer', name, 45) if not args.no_peer else ({}, '')
+        other, trouble = child(peer, name, 45) if not args.no_peer else ({}, '')
         record.update(other or {'peer': trouble or 'not run'})
         with RESULTS.open('a') as file:
             file.write(json.dumps(record) + '\n')
@@ -383,7 +404,7 @@ def table(write: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('command', choices=['run', 'table', 'one', 'peer', 'reload'])
+    parser.add_argument('command', choices=['run', 'table', 'reload'])
     parser.add_argument('names', nargs='*')
     parser.add_argument('--group', action='append', choices=GROUPS)
     parser.add_argument('--shard', default='0/1')
@@ -397,10 +418,6 @@ def main() -> None:
         run(args)
     elif args.command == 'table':
         table(args.write)
-    elif args.command == 'one':
-        run_one(args.names[0])
-    elif args.command == 'peer':
-        print(json.dumps(peer(args.names[0])))
     else:
         reload(args.names[0], args.folder)
 

@@ -348,7 +348,9 @@ def _settle(
     names = {u.name: u for u in units}
 
     def test(keep: np.ndarray) -> Mismatch | None:
-        return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, inputs, forward_fn)
+        # The training mode differs in few places: two structures see them.
+        modes = 1 + any(keep is k for k, _ in trials[:2])
+        return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, inputs, forward_fn, modes)
 
     # Cuts at the front and at the back find sizes that a forward writes down; different counts tell them apart.
     trials = [
@@ -366,7 +368,7 @@ def _settle(
             # Several asserts may guard one operator: a remedy that satisfies the first of them is a step, too.
             partial: tuple[Remedy, Mismatch] | None = None
             for remedy in remedies(plan, model, problem, keep):
-                if remedy.drop and replaced >= 8:
+                if (remedy.drop or remedy.drop_scales) and replaced >= 8:
                     continue
                 if remedy.ties:
                     left = np.concatenate([a for a, _ in remedy.ties])
@@ -379,7 +381,7 @@ def _settle(
                 after = test(keep)
                 if after is None or after.place > problem.place:
                     problem = after
-                    if remedy.drop:
+                    if remedy.drop or remedy.drop_scales:
                         # Another meaning of an attribute must hold for the structures before, too.
                         replaced += 1
                         queue = list(trials)

@@ -87,13 +87,14 @@ def first_mismatch(
     keep: np.ndarray,
     inputs: Any,
     forward_fn: Callable[..., Any] | None = None,
+    modes: int = 2,
 ) -> Mismatch | None:
     """Run the slim model on fake tensors; the first operator that is not as predicted, or None."""
     assert plan.trace is not None
     # Inside of norms the slim operators are others; their outputs are compared where they are used.
     skipped = tuple(path + '.' for path in [*structure.removed, *plan.trace.atomic]) or ('\0',)
     slim = build_slim(skeleton(model), structure)
-    for mode, calls in enumerate(plan.trace.calls):
+    for mode, calls in enumerate(plan.trace.calls[:modes]):
         wanted = [(i, c) for i, c in enumerate(calls) if _counted(c) and not (c.module + '.').startswith(skipped)]
         tracer = Tracer(Trace(), record_costs=False)
         problem = ''
@@ -224,12 +225,14 @@ class Remedy:
     ties: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # ids that become one element
 
     drop: list[Mend] = field(default_factory=list)  # earlier mends that these replace
+    drop_scales: list[Scale] = field(default_factory=list)
 
     def apply(self, plan: Plan) -> None:
         gone = {id(m) for m in self.drop}
         plan.mends = [m for m in plan.mends if id(m) not in gone]
         plan.mends += self.mends
-        plan.scales += self.scales
+        gone = {id(s) for s in self.drop_scales}
+        plan.scales = [s for s in plan.scales if id(s) not in gone] + self.scales
 
     def undo(self, plan: Plan) -> None:
         if self.mends:
@@ -237,6 +240,7 @@ class Remedy:
         plan.mends += self.drop
         if self.scales:
             del plan.scales[-len(self.scales) :]
+        plan.scales += self.drop_scales
 
 
 def _twins(plan: Plan, model: nn.Module, mode: int, index: int, path: str) -> list[tuple[str, int]]:
@@ -413,7 +417,8 @@ def _scale_remedies(
     have, want = problem.scalars, call.scalars
     if len(want) != 1 or len(have) != 1 or not want[0] or have[0] / want[0] <= 0:
         return
-    ratio = have[0] / want[0] * _scaled(plan, problem.mode, problem.index, call, keep)[0] ** -1 * want[0]
+    # A number that was explained by another size before, whose share was the same by chance, is explained anew.
+    ratio = have[0] / want[0]
     sign = -1.0 if call.name in ('aten::div', 'aten::div_') else 1.0
     own = plan.calls_of(problem.mode)[call.module]
     behind = own.index(problem.index)
@@ -441,7 +446,8 @@ def _scale_remedies(
                 if rows:
                     scales.append(Scale((problem.mode, at), rows, found[1], found[0], exponent, sign * exponent))
             if scales:
-                yield Remedy(scales=scales)
+                calls = {s.call for s in scales}
+                yield Remedy(scales=scales, drop_scales=[s for s in plan.scales if s.call in calls])
 
 
 def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> dict[tuple[str, int], np.ndarray]:
