@@ -3,10 +3,10 @@
     python benchmarks/zoo.py run [--group timm] [--shard 0/2] [NAME ...]   # appends to results/zoo.jsonl
     python benchmarks/zoo.py table [--write]                              # docs/zoo.md
 
-Each model runs in a forked process of its own: trace and check (seconds), units, searchable share of the MACs, the largest
-difference of three random hard structures between the masked supernet and the slim model in float64, a strict reload of
-the slim weights from the structure file in one more fresh process, ONNX Runtime against the slim model; and, in the same
-process, Torch-Pruning: trace, random pruning to half width, one forward.
+Each model runs in a forked process of its own: trace and check (seconds), units, searchable share of the MACs, the
+largest difference of three random hard structures between the masked supernet and the slim model in float64, a strict
+reload of the slim weights by the structure file in a fresh process, ONNX Runtime against the slim model; and, in
+the same run, Torch-Pruning: trace, random pruning to half width, one forward.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).parent / 'results' / 'zoo.jsonl'
 
 # One model of every timm family (module), the smallest that a quick look finds, and its input size.
-TIMM = '''
+TIMM = """
     beit_base_patch16_224:224 halonet_h1:256 test_byobnet:160 cait_xxs24_224:224 coat_tiny:224 convit_tiny:224
     convmixer_768_32:224 convnext_zepto_rms:224 cpubone_nano:224 crossvit_tiny_240:240 csatv2:512
     cs3darknet_focus_s:256 cspnext_tiny:224 davit_tiny:224 deepseek_vit_412m:546 deit_tiny_patch16_224:224
@@ -46,7 +46,7 @@ TIMM = '''
     tnt_s_legacy_patch16_224:224 tresnet_m:224 twins_svt_small:224 vgg11:224 visformer_tiny:224 test_vit:160
     vit_tiny_r_s16_p8_224:224 test_vit_relpos:160 samvit_base_patch16_224:224 vitamin_small_224:224 volo_d1_224:224
     ese_vovnet19b_slim_dw:224 legacy_xception:299 xception41p:299 xcit_nano_12_p8_224:224
-'''.split()
+""".split()
 SEGMENTATION = [
     'deeplabv3_mobilenet_v3_large', 'deeplabv3_resnet50', 'deeplabv3_resnet101', 'fcn_resnet50', 'fcn_resnet101',
     'lraspp_mobilenet_v3_large',
@@ -135,11 +135,10 @@ def build(name: str):
         size = 384 if '384' in short else 224
         inputs, forward = torch.randn(2, 3, size, size), tensor_mode
     else:
-        from mmengine.config import Config
-        from mmengine.registry import init_default_scope
-
         import mmdet
         from mmdet.utils import register_all_modules
+        from mmengine.config import Config
+        from mmengine.registry import init_default_scope
 
         register_all_modules()
         init_default_scope('mmdet')
@@ -189,6 +188,7 @@ def run_one(name: str) -> dict:
     print(json.dumps(record), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         import numpy as np
+
         from dms_mm.space import random_keep
 
         keep = torch.from_numpy(np.asarray(random_keep(list(space.units.values()), 7)))
@@ -365,7 +365,9 @@ def cell(text: str, width: int = 70) -> str:
 def table(write: bool) -> None:
     from _docs import write_block
 
-    records = sorted(load(), key=lambda r: (GROUPS.index(r['name'].split('/')[0].replace('segmentation', 'torchvision')), r['name']))
+    records = sorted(
+        load(), key=lambda r: (GROUPS.index(r['name'].split('/')[0].replace('segmentation', 'torchvision')), r['name'])
+    )
     lines = [
         '| model | s | units | share of MACs | equivalence | reload | ONNX | Torch-Pruning | note |',
         '| --- | --- | --- | --- | --- | --- | --- | --- | --- |',
@@ -383,17 +385,14 @@ def table(write: bool) -> None:
         note = r.get('problem', '')
         if not note and r.get('share', 1) < 0.8:
             note = '; '.join(r.get('reasons', []))
-        lines.append(
-            f'| {r["name"]} | {r.get("seconds", "")} | {units} | {r.get("share", "")} | '
-            f'{r["equivalence"]:.0e} | '.replace('e-0', 'e-')
-            + f'{cell(r.get("reload", ""), 40)} | {cell(r.get("onnx", ""), 40)} | {cell(r.get("peer", ""), 40)} | {cell(note)} |'
-            if 'equivalence' in r
-            else f'| {r["name"]} | {r.get("seconds", "")} | {units} | {r.get("share", "")} | | | | '
-            f'{cell(r.get("peer", ""), 40)} | {cell(note)} |'
-        )
+        equal = f'{r["equivalence"]:.0e}' if 'equivalence' in r else ''
+        cells = [r['name'], r.get('seconds', ''), units, r.get('share', ''), equal]
+        cells += [cell(r.get(key, ''), 40) for key in ('reload', 'onnx', 'peer')]
+        lines.append('| ' + ' | '.join(map(str, [*cells, cell(note)])) + ' |')
     summary = (
-        f'{count["all"]} models: {count["equal"]} equivalent, {count["wide"]} with at least 80% of the MACs searchable, '
-        f'{count["reload"]} reloaded, {count["onnx"]} equal in ONNX Runtime; Torch-Pruning prunes and runs {count["peer"]}.'
+        f'{count["all"]} models: {count["equal"]} equivalent, {count["wide"]} with at least 80% of the MACs '
+        f'searchable, {count["reload"]} reloaded, {count["onnx"]} equal in ONNX Runtime; Torch-Pruning prunes and runs '
+        f'{count["peer"]}.'
     )
     print(summary)
     if write:

@@ -10,7 +10,10 @@ REMEDIES: list[tuple[str, str]] = [
     ('not used in the traced forward', 'pass example_inputs or forward_fn that reach it'),
     ('no rule for operator', 'add a rule for it: @dms_mm.tracing.rules.rule(name)'),
     ('that nothing prunes', 'its input is an input of the model, or frozen itself'),
-    ('a normalisation that is no module', 'move the norm into a module of its own: it is then recognised by what it computes'),
+    (
+        'a normalisation that is no module',
+        'move the norm into a module of its own: it is then recognised by what it computes',
+    ),
     ('with a fixed tensor', 'what meets it is made in forward with a fixed length: make it a parameter or a buffer'),
     ('the slim forward fails', 'a number in its forward depends on the size: store it as an attribute of the module'),
     ('a reduction over pruned', 'a mean or maximum over channels changes with their number'),

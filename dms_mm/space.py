@@ -16,8 +16,8 @@ from .mutables import ChannelUnit, DepthUnit, MutableUnit
 from .mutators.blocks import find_depth_units
 from .mutators.channels import find_channel_units
 from .mutators.fold import Fold, OutputMask, fold_of, install_norm, is_affine, strip
-from .resources import ResourceModel
 from .reasons import remedy_of
+from .resources import ResourceModel
 from .slimming.check import Mismatch, Remedy, first_mismatch, remedies
 from .slimming.plan import (
     Plan,

@@ -59,7 +59,9 @@ class Attention(nn.Module):
             v = self.v(t).view(b, h * w, -1, self.head_dim).transpose(1, 2)
             if self.groups > 1:
                 k, v = (
-                    y[:, :, None].expand(b, y.shape[1], self.groups, h * w, y.shape[3]).reshape(b, -1, h * w, y.shape[3])
+                    y[:, :, None]
+                    .expand(b, y.shape[1], self.groups, h * w, y.shape[3])
+                    .reshape(b, -1, h * w, y.shape[3])
                     for y in (k, v)
                 )
         q = self.norm(q)
@@ -167,7 +169,9 @@ class RandomNet(nn.Module):
         elif kind == 'transposed':
             self._emit('transposed', (last,), nn.ConvTranspose2d(c, out, 2, stride=2))
         elif kind == 'residual':
-            self._emit('residual', (last,), nn.Sequential(nn.Conv2d(c, out, 1), nn.ReLU(), nn.Conv2d(out, c, 3, padding=1)))
+            self._emit(
+                'residual', (last,), nn.Sequential(nn.Conv2d(c, out, 1), nn.ReLU(), nn.Conv2d(out, c, 3, padding=1))
+            )
         elif kind == 'linear':
             self._emit('linear', (last,), nn.Linear(c, out))
 

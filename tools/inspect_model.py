@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""See ``python tools/inspect_model.py --help``; the code is dms_mm/cli/inspect.py; also installed as ``dms inspect``."""
+"""See ``python tools/inspect_model.py --help``; the code is dms_mm/cli/inspect.py, installed as ``dms inspect``."""
 
 import sys
 from pathlib import Path

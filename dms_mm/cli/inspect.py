@@ -40,7 +40,9 @@ def build_by_name(name: str) -> tuple[nn.Module, tuple[int, ...]]:
         from mmpretrain import get_model
 
         return get_model(short), (3, 224, 224)
-    raise ValueError(f'{name} is no config file, and no name such as timm/resnet18, torchvision/swin_t, mmpretrain/NAME')
+    raise ValueError(
+        f'{name} is no config file, and no name such as timm/resnet18, torchvision/swin_t, mmpretrain/NAME'
+    )
 
 
 def inspect(argv: list[str] | None = None) -> None:
@@ -48,7 +50,7 @@ def inspect(argv: list[str] | None = None) -> None:
         prog='dms inspect', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_common(parser)
-    parser.add_argument('--input-shape', type=int, nargs='+', help='of one sample (default: the config\'s or model\'s)')
+    parser.add_argument('--input-shape', type=int, nargs='+', help="of one sample (default: the config's or model's)")
     parser.add_argument('--verify', action='store_true', help='compare random slim models with the masked one')
     args = parser.parse_args(argv)
     options: dict[str, Any] = {}

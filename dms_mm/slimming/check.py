@@ -52,7 +52,7 @@ def expected(plan: Plan, call: Call, keep: np.ndarray) -> list[tuple[int, ...] |
     """Shapes of the outputs when ``keep`` lives; None where the living positions are no box."""
     shapes: list[tuple[int, ...] | None] = []
     for shape, entries in zip(call.shapes, call.axes):
-        alive = [np.ones(size, dtype=bool) if entries else None for size in shape]
+        alive: list[np.ndarray] = [np.ones(size if entries else 0, dtype=bool) for size in shape]
         box = True
         for dims, ids in entries:
             lives = plan.lives(ids, keep)
@@ -61,7 +61,7 @@ def expected(plan: Plan, call: Call, keep: np.ndarray) -> list[tuple[int, ...] |
             if len(dims) > 1:
                 sides = [lives.any(tuple(e for e in range(ids.ndim) if e != k)).sum() for k in range(ids.ndim)]
                 box &= int(lives.sum()) == int(np.prod(sides))
-        shapes.append(tuple(s if a is None else int(a.sum()) for s, a in zip(shape, alive)) if box else None)
+        shapes.append(tuple(int(a.sum()) for a in alive) if box and entries else shape if box else None)
     return shapes
 
 
@@ -334,12 +334,10 @@ def _pairs(plan: Plan, a: list[np.ndarray], b: list[np.ndarray]) -> list[tuple[n
     return [(plan.roots[x.ravel()], plan.roots[y.ravel()])]
 
 
-def _width_ties(
-    plan: Plan, model: nn.Module, mode: int, index: int, ahead: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _width_ties(plan: Plan, model: nn.Module, mode: int, index: int, ahead: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Ties of a module's input channels with what it reshapes to their number.
 
-    Many attentions take ``heads * head_dim``, or their own output, to be as wide as their input; then all shrink as one.
+    Many attentions take ``heads * head_dim``, or their own output, to be as wide as their input: all shrink as one.
     """
     assert plan.trace is not None
     calls = plan.trace.calls[mode]
@@ -410,9 +408,7 @@ def _stored_sizes(model: nn.Module, path: str) -> list[tuple[str, int | None, An
     return result
 
 
-def _scale_remedies(
-    plan: Plan, model: nn.Module, problem: Mismatch, call: Call, keep: np.ndarray
-) -> Iterator[Remedy]:
+def _scale_remedies(plan: Plan, model: nn.Module, problem: Mismatch, call: Call, keep: np.ndarray) -> Iterator[Remedy]:
     assert plan.trace is not None and problem.scalars is not None
     have, want = problem.scalars, call.scalars
     if len(want) != 1 or len(have) != 1 or not want[0] or have[0] / want[0] <= 0:
@@ -451,7 +447,7 @@ def _scale_remedies(
 
 
 def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> dict[tuple[str, int], np.ndarray]:
-    """Positions of parameters that carry the elements of a tensor: of its makers, or of whatever was factored into it."""
+    """Positions of parameters that carry the elements of a tensor: of its makers, or of what was factored into it."""
     assert plan.trace is not None
     elements = plan.trace.elements
     if not entries:
@@ -467,7 +463,11 @@ def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> dict[tuple[
                 break
         else:
             prefix = name.rpartition('.')[0]
-            near = [r for (n, d), r in rows.items() if n.rpartition('.')[0] == prefix and plan.shapes[n][d] == plan.shapes[name][0]]
+            near = [
+                r
+                for (n, d), r in rows.items()
+                if n.rpartition('.')[0] == prefix and plan.shapes[n][d] == plan.shapes[name][0]
+            ]
             if len(plan.shapes[name]) == 1 and near:
                 rows[name, 0] = near[0]
     if rows:

@@ -46,7 +46,7 @@ class Scale:
 
 @dataclass
 class Plan:
-    """Per parameter and dimension the elements of every position, (n, K) with -1 for none; a position lives if all do."""
+    """Per parameter and dimension the elements of every position, (n, K), -1 for none; a position lives if all do."""
 
     owners: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -130,7 +130,8 @@ def known_mends(plan: Plan, model: nn.Module) -> list[Mend]:
         alone_d = (grid == grid[:1]).reshape(-1, grid.shape[-1]).all(0)
         mends.append(Mend(path, 'embed_dim', None, module.embed_dim, [plan.owner(line[0])]))
         for name, key in (('kdim', 'k_proj_weight'), ('vdim', 'v_proj_weight')):
-            own = plan.trace.params.get(f'{path}.{key}') or plan.trace.params.get(f'{path}.in_proj_weight')
+            params = plan.trace.params
+            own = params[f'{path}.{key}'] if f'{path}.{key}' in params else params.get(f'{path}.in_proj_weight')
             if own is not None:
                 mends.append(Mend(path, name, None, getattr(module, name), [plan.owner(own[1])]))
         if alone_h.any():

@@ -211,7 +211,7 @@ class Elements:
 
     def _tabulate(self) -> None:
         everything = self.find(np.arange(self._size))
-        table = everything[:, None]
+        table: IntArray = everything[:, None]
         if self._compositions:
             whole, parts = self._compositions[0]
             composed = np.full(self._size, -1, dtype=np.int64)
@@ -282,13 +282,11 @@ class Elements:
             keep = max(open_dims - {fixed}, key=lambda d: (ids.shape[d], d))
             for d in sorted(open_dims - {keep}):
                 first = ids[tuple(slice(0, 1) if e == d else slice(None) for e in range(ids.ndim))]
-                a, b = (self.parts(x).reshape(-1, self._parts.shape[1]) for x in np.broadcast_arrays(ids, first))
-                if ((a < 0) == (b < 0)).all():
+                a, b = np.broadcast_arrays(ids, first)
+                left, right = self.parts(a), self.parts(b)
+                if ((left < 0) == (right < 0)).all():
                     # Tied part by part, so that queries, keys and values stay apart in one projection.
-                    live = a >= 0
-                    a, b = a[live], b[live]
-                else:
-                    a, b = (x.ravel() for x in np.broadcast_arrays(ids, first))
+                    a, b = left[left >= 0], right[right >= 0]
                 if (self.find(a) != self.find(b)).any():
                     self.union(a, b)
                     changed = True

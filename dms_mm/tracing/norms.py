@@ -98,8 +98,8 @@ def recognise_norm(module: nn.Module, x: Any, entries: Entries) -> NormSpec | No
     size = next(iter(own.values())).shape[0] if own else None
     dims = [d for d in (x.ndim - 1, 1) if size is None or x.shape[d] == size]
     groups = getattr(module, 'num_groups', None)
-    key = (type(module), tuple(sorted((k, tuple(p.shape)) for k, p in own.items())), x.ndim, eps, groups, tuple(dims))
-    key = (*key, tuple(x.shape[d] for d in dims))
+    shapes = tuple(sorted((k, tuple(p.shape)) for k, p in own.items()))
+    key = (type(module), shapes, x.ndim, eps, groups, tuple((d, x.shape[d]) for d in dims))
     if key not in _known:
         _known[key] = _probe(module, x, dims, eps, groups)
     spec = _known[key]
@@ -131,7 +131,9 @@ def _probe(module: nn.Module, x: Any, dims: Sequence[int], eps: float, groups: i
     for m in trial.modules():
         m._forward_hooks.clear()
         m._forward_pre_hooks.clear()
-    weight = next((trial._parameters[k] for k in ('weight', 'gamma', 'scale') if trial._parameters.get(k) is not None), None)
+    weight = next(
+        (trial._parameters[k] for k in ('weight', 'gamma', 'scale') if trial._parameters.get(k) is not None), None
+    )
     bias = next((trial._parameters[k] for k in ('bias', 'beta') if trial._parameters.get(k) is not None), None)
     for dim in dict.fromkeys(dims):
         shape = [2 if d == 0 else 3 for d in range(x.ndim)]
@@ -161,7 +163,9 @@ def trace_norm(t: Tracer, path: str, module: nn.Module, spec: NormSpec, x: Any, 
     if not isinstance(out, Tensor) or len(t.tensors(out)) != 1:
         t.freeze(t.entries(x), 'a normalisation with several outputs')
         return
-    own = [p for p in (module._parameters.get(k) for k in ('weight', 'gamma', 'scale', 'bias', 'beta')) if p is not None]
+    own = [
+        p for p in (module._parameters.get(k) for k in ('weight', 'gamma', 'scale', 'bias', 'beta')) if p is not None
+    ]
     lists = t.along(x, spec.dim)
     axes = [(d, ids) for d, ids in t.axes(x) if d != spec.dim]
     if spec.kind == 'group':
@@ -190,4 +194,6 @@ def trace_norm(t: Tracer, path: str, module: nn.Module, spec: NormSpec, x: Any, 
     else:
         t.trace.norms[path] = (spec, line)
     names = frozenset(n for n in (t.source(p) for p in own) if n)
-    t.put(out, [*axes, (spec.dim, line)] if len(lists) > 1 else [*axes, (spec.dim, lists[0])], None, names or t.makers(x))
+    t.put(
+        out, [*axes, (spec.dim, line)] if len(lists) > 1 else [*axes, (spec.dim, lists[0])], None, names or t.makers(x)
+    )

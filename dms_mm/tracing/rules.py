@@ -1,7 +1,7 @@
 """What each ATen operator does to element ids: a table from operator name to rule (DESIGN 3.1).
 
-A tensor's *entries* are a list of ``(dims, ids)``: the positions of ``dims`` together are the elements ``ids``, an array
-with as many dimensions. Its *axes* are the same with one dimension each: asking for them makes elements that span
+A tensor's *entries* are a list of ``(dims, ids)``: the positions of ``dims`` together are the elements ``ids``, an
+array with as many dimensions. Its *axes* are the same with one dimension each: asking for them makes elements that span
 several dimensions pairs (or triples) of factors, which keeps what lives rectangular. A dimension may have several
 axes; a position then lives only if all of its elements do. A rule gets the tracer, the operator's output and its
 arguments. An operator without a rule freezes what it touches.
@@ -104,13 +104,9 @@ def view_entries(t: Tracer, entries: Entries, old: Sequence[int], new: Sequence[
         columns = [c for b in used for c in b[1]]
         shape = [int(old[r]) if r in dims else 1 for r in rows]
         full = np.broadcast_to(ids.reshape(shape), [old[r] for r in rows]).reshape([new[c] for c in columns])
-        varying = [
-            d for d in range(full.ndim) if full.shape[d] > 1 and (full.take([0], d) != full.take([-1], d)).any()
-        ]
+        varying = [d for d in range(full.ndim) if full.shape[d] > 1 and (full.take([0], d) != full.take([-1], d)).any()]
         varying += [
-            d
-            for d in range(full.ndim)
-            if full.shape[d] > 1 and d not in varying and (full.take([0], d) != full).any()
+            d for d in range(full.ndim) if full.shape[d] > 1 and d not in varying and (full.take([0], d) != full).any()
         ]
         varying.sort()
         if not varying:
@@ -215,9 +211,7 @@ def cut(t: Tracer, entries: Entries, dim: int, piece: slice | int) -> Entries:
 def slice_(t: Tracer, out: Any, x: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> None:
     dim = _wrap(dim, x.ndim)
     whole = out.shape[dim] == x.shape[dim]
-    t.put(
-        out, t.entries(x) if whole else cut(t, t.entries(x), dim, slice(start, end, step)), t.source(x), t.makers(x)
-    )
+    t.put(out, t.entries(x) if whole else cut(t, t.entries(x), dim, slice(start, end, step)), t.source(x), t.makers(x))
 
 
 @rule('select')
@@ -334,7 +328,17 @@ def sums(x: Any) -> dict[str, tuple[str, ...]]:
     return getattr(x, '_dms_sums', {})
 
 
-_CARRY = {'view', '_unsafe_view', 'reshape', '_reshape_alias', 'permute', 'transpose', 'clone', 'contiguous', '_to_copy'}
+_CARRY = {
+    'view',
+    '_unsafe_view',
+    'reshape',
+    '_reshape_alias',
+    'permute',
+    'transpose',
+    'clone',
+    'contiguous',
+    '_to_copy',
+}
 
 
 def note_sum(t: Tracer, name: str, out: Any, tensors: Sequence[Any]) -> None:
@@ -410,8 +414,9 @@ def tie(t: Tracer, tensors: Sequence[Any], reason: str) -> Entries:
 
 
 ZERO_KEEPING = set(
-    'relu relu_ relu6 gelu silu silu_ hardswish hardswish_ tanh leaky_relu leaky_relu_ elu elu_ neg abs sqrt square sin '
-    'native_dropout _fused_dropout dropout selu celu mish sign expm1 log1p erf round floor ceil hardtanh hardtanh_'.split()
+    'relu relu_ relu6 gelu silu silu_ hardswish hardswish_ tanh leaky_relu leaky_relu_ elu elu_ neg abs sqrt square '
+    'sin native_dropout _fused_dropout dropout selu celu mish sign expm1 log1p erf round floor ceil hardtanh '
+    'hardtanh_'.split()
 )
 
 
@@ -421,8 +426,11 @@ def pointwise_makers(t: Tracer, name: str, args: Sequence[Any]) -> frozenset[str
     carriers = [x for x in tensors if t.entries(x)]
     if name in ('mul', 'mul_'):
         known = [m for m in map(t.makers, carriers) if m is not None]
-        full = [t.makers(x) for x in carriers if t.makers(x) is not None and len(t.entries(x)) == max(
-            len(t.entries(y)) for y in carriers)]
+        full = [
+            t.makers(x)
+            for x in carriers
+            if t.makers(x) is not None and len(t.entries(x)) == max(len(t.entries(y)) for y in carriers)
+        ]
         return full[0] if full else (known[0] if len(known) == len(carriers) and known else None)
     if name in ('div', 'div_'):
         return t.makers(tensors[0]) if t.entries(tensors[0]) else None
@@ -446,9 +454,7 @@ def pointwise(t: Tracer, out: Any, *args: Any, operator: str = '', **kwargs: Any
                 d
                 for d in range(result.ndim)
                 if result.shape[d] > 1
-                and all(
-                    (k := d - result.ndim + x.ndim) < 0 or x.shape[k] == 1 or k in free(x) for x in tensors
-                )
+                and all((k := d - result.ndim + x.ndim) < 0 or x.shape[k] == 1 or k in free(x) for x in tensors)
             }
         else:
             t.freeze(axes, 'an elementwise operation of unusual shape')
@@ -561,8 +567,11 @@ def bn_axes(t: Tracer, x: Any, vectors: Sequence[Any]) -> Axes:
     lists = t.along(x, 1)
     t.freeze([a for a in t.axes(x) if a[0] != 1], 'a normalisation over pruned positions')
     vectors = [v for v in vectors if isinstance(v, torch.Tensor) and v.ndim == 1 and v.shape[0] > 1]
-    line = align(t, [lists, *(t.along(v, 0) for v in vectors)], 'a normalisation with a fixed vector') if (
-        lists or any(t.along(v, 0) for v in vectors)) else []
+    line = (
+        align(t, [lists, *(t.along(v, 0) for v in vectors)], 'a normalisation with a fixed vector')
+        if (lists or any(t.along(v, 0) for v in vectors))
+        else []
+    )
     return [(1, ids) for ids in line]
 
 
@@ -589,8 +598,8 @@ def batch_norm(t: Tracer, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
     vectors = [a for a in args[:4] if isinstance(a, torch.Tensor)]
     axes = bn_axes(t, x, vectors)
     results = t.tensors(out)
-    names = [t.source(v) for v in vectors[:2]]
-    t.put(results[0], axes, None, frozenset(names) if len(names) == 2 and all(names) else None)
+    names = frozenset(s for v in vectors[:2] if (s := t.source(v)))
+    t.put(results[0], axes, None, names if len(names) == 2 else None)
     for saved in results[1:]:
         if saved.ndim == 1 and saved.shape[0] == x.shape[1]:
             t.put(saved, [(0, ids) for _, ids in axes])

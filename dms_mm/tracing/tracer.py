@@ -170,7 +170,7 @@ class Tracer(TorchDispatchMode):
     def where(self) -> str:
         return self.stack[-1]
 
-    def freeze(self, axes: Axes | Entries, reason: str) -> None:
+    def freeze(self, axes: Sequence[tuple[Any, IntArray]], reason: str) -> None:
         for _, ids in axes:
             self.elements.freeze(ids, f'{reason} in {self.where() or "the model"}')
 
@@ -362,7 +362,9 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
             if tracer.suspended:
                 tracer.suspended -= 1
                 if not tracer.suspended:
-                    trace_norm(tracer, path, module, tracer.norms[path], next(iter(tracer.tensors((args, kwargs)))), out)
+                    trace_norm(
+                        tracer, path, module, tracer.norms[path], next(iter(tracer.tensors((args, kwargs)))), out
+                    )
             first = next(iter(tracer.tensors(out)), None)
             if first is not None:
                 branches = sums(first).get(path, ())
