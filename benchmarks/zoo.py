@@ -340,7 +340,7 @@ def run(args) -> None:
         record = {'name': name, **record}
         if problem:
             record['problem'] = problem
-        other, trouble = child(peer, name, 45) if not args.no_peer else ({}, '')
+        other, trouble = child(peer, name, 30) if not args.no_peer else ({}, '')
         record.update(other or {'peer': trouble or 'not run'})
         with RESULTS.open('a') as file:
             file.write(json.dumps(record) + '\n')

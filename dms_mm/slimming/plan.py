@@ -175,7 +175,9 @@ def _choices(plan: Plan, size: int, owner: np.ndarray) -> list[tuple[float, list
 
 def _terms(plan: Plan, factor: float, dims: Sequence[tuple[int, np.ndarray | None]], blocks: list[int]) -> list[Term]:
     """One product of dimensions as terms without compound dimensions."""
-    choices = [[(1.0, [(n, None)])] if o is None else _choices(plan, n, o) for n, o in dims]
+    choices: list[list[tuple[float, list[Dim]]]] = [
+        [(1.0, [(n, None)])] if o is None else _choices(plan, n, o) for n, o in dims
+    ]
     return [
         (factor * math.prod(f for f, _ in pick), [d for _, part in pick for d in part], blocks)
         for pick in itertools.product(*choices)
