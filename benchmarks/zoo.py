@@ -187,13 +187,7 @@ def run_one(name: str) -> dict:
     record['equivalence'] = worst
     print(json.dumps(record), flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        import numpy as np
-
-        from dms_mm.space import random_keep
-
-        keep = torch.from_numpy(np.asarray(random_keep(list(space.units.values()), 7)))
-        space.set_keep({u.name: keep[u.start : u.start + u.size] for u in space.units.values()})
-        slim = space.slim().eval()
+        slim = random_slim(space)
         space.structure().save(f'{folder}/structure.json')
         torch.save(slim.state_dict(), f'{folder}/slim.pth')
         torch.save([x.float() for x in outputs_of(slim, inputs, forward)], f'{folder}/outputs.pth')
@@ -202,10 +196,28 @@ def run_one(name: str) -> dict:
             [sys.executable, __file__, 'reload', name, '--folder', folder], capture_output=True, text=True, timeout=300
         )
         record['reload'] = 'ok' if again.returncode == 0 else again.stderr.strip().splitlines()[-1][:200]
-        print(json.dumps(record), flush=True)
-        record['onnx'] = check_onnx(slim, inputs, forward, f'{folder}/model.onnx')
-    print(json.dumps(record), flush=True)
     return record
+
+
+def random_slim(space):
+    """The slim model of a random hard structure, which the space then shows."""
+    import torch
+
+    from dms_mm.space import random_keep
+
+    keep = torch.from_numpy(random_keep(list(space.units.values()), 7))
+    space.set_keep({u.name: keep[u.start : u.start + u.size] for u in space.units.values()})
+    return space.slim().eval()
+
+
+def export_one(name: str) -> dict:
+    """ONNX Runtime against a random slim model."""
+    import dms_mm
+
+    model, inputs, forward = build(name)
+    space = dms_mm.make_searchable(model, inputs, forward_fn=forward)
+    with tempfile.TemporaryDirectory() as folder:
+        return {'onnx': check_onnx(random_slim(space), inputs, forward, f'{folder}/model.onnx')}
 
 
 def check_onnx(slim, inputs, forward, path: str) -> str:
@@ -336,24 +348,35 @@ def run(args) -> None:
 
     torch.set_num_threads(1)
     for name in [n for n in chosen if n not in done][index::count]:
-        record, problem = child(run_one, name, args.timeout)
-        record = {'name': name, **record}
-        if problem:
-            record['problem'] = problem
-        other, trouble = child(peer, name, 30) if not args.no_peer else ({}, '')
-        record.update(other or {'peer': trouble or 'not run'})
-        with RESULTS.open('a') as file:
-            file.write(json.dumps(record) + '\n')
-        print(name, record.get('share'), record.get('equivalence'), record.get('problem', ''), flush=True)
+        record: dict = {'name': name}
+        for stage in args.stages:
+            function, limit = STAGES[stage]
+            found, problem = child(function, name, min(limit, args.timeout))
+            record.update(found)
+            if problem:
+                record[{'check': 'problem'}.get(stage, stage)] = problem
+            with RESULTS.open('a') as file:
+                file.write(json.dumps(record) + '\n')
+        print(
+            name,
+            {k: v for k, v in record.items() if k in ('share', 'equivalence', 'problem', 'onnx', 'peer')},
+            flush=True,
+        )
+
+
+STAGES = {'check': (run_one, 300), 'peer': (peer, 30), 'onnx': (export_one, 120)}
 
 
 def load() -> list[dict]:
-    """The newest record of each model."""
+    """What is known of each model, the newest last."""
     records: dict[str, dict] = {}
     if RESULTS.exists():
         for line in RESULTS.read_text().splitlines():
             record = json.loads(line)
-            records[record['name']] = record
+            old = records.setdefault(record['name'], {})
+            if 'units' in record:
+                old.pop('problem', None)
+            old.update(record)
     return list(records.values())
 
 
@@ -409,7 +432,7 @@ def main() -> None:
     parser.add_argument('--shard', default='0/1')
     parser.add_argument('--timeout', type=int, default=300, help='seconds for one model')
     parser.add_argument('--resume', action='store_true', help='leave out models that have a record')
-    parser.add_argument('--no-peer', action='store_true')
+    parser.add_argument('--stages', nargs='+', choices=list(STAGES), default=list(STAGES))
     parser.add_argument('--write', action='store_true')
     parser.add_argument('--folder')
     args = parser.parse_args()

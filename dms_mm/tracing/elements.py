@@ -268,25 +268,35 @@ class Elements:
         before = len(self.freezes)
         changed = False
         for ids, fixed in self.boxes:
-            parts = self.parts(ids)
-            open_dims: set[int] = set()
-            for column in np.moveaxis(parts, -1, 0):
-                varies = [d for d in range(ids.ndim) if (column != column.take([0], d)).any()]
-                # A part that depends on one dimension alone keeps the box; along a cut all of it must stay.
-                if varies == [fixed]:
-                    self.freeze(column[column >= 0], 'a cut through heads or groups')
-                elif len(varies) > 1:
-                    open_dims |= set(varies)
+            part = self.parts(ids)
+            place = np.indices(ids.shape)[..., None]
+            live = part >= 0
+            roots, code = np.unique(part[live], return_inverse=True)
+            # (dims, roots) whether a part is found at some positions of a dimension only.
+            bound = np.zeros((ids.ndim, len(roots)), dtype=bool)
+            for d, size in enumerate(ids.shape):
+                index = np.broadcast_to(place[d], part.shape)[live]
+                pairs = np.unique(code * size + index)
+                bound[d] = np.bincount(pairs // size, minlength=len(roots)) < size
+            # A part that depends on one dimension alone keeps the box; along a cut all of it must stay.
+            if fixed is not None:
+                cut = bound[fixed] & (bound.sum(0) == 1)
+                self.freeze(roots[cut], 'a cut through heads or groups')
+            open_dims = set(np.flatnonzero(bound[:, bound.sum(0) > 1].any(1)).tolist())
             if not open_dims:
                 continue
             keep = max(open_dims - {fixed}, key=lambda d: (ids.shape[d], d))
             for d in sorted(open_dims - {keep}):
                 first = ids[tuple(slice(0, 1) if e == d else slice(None) for e in range(ids.ndim))]
                 a, b = np.broadcast_arrays(ids, first)
-                left, right = self.parts(a), self.parts(b)
-                if ((left < 0) == (right < 0)).all():
-                    # Tied part by part, so that queries, keys and values stay apart in one projection.
-                    a, b = left[left >= 0], right[right >= 0]
+                # The one part that differs is tied, so that queries, keys and values of one projection stay apart.
+                left, right = self.parts(a).reshape(a.size, -1), self.parts(b).reshape(a.size, -1)
+                shared = (left[:, :, None] == right[:, None, :]) & (left[:, :, None] >= 0)
+                left = np.where(shared.any(2), -1, left)
+                right = np.where(shared.any(1), -1, right)
+                odd = (left >= 0).sum(1)
+                if (odd == (right >= 0).sum(1)).all() and (odd <= 1).all():
+                    a, b = left.max(1)[odd == 1], right.max(1)[odd == 1]
                 if (self.find(a) != self.find(b)).any():
                     self.union(a, b)
                     changed = True
