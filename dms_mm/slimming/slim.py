@@ -102,6 +102,9 @@ def _fits(model: nn.Module, structure: Structure) -> None:
                 f'parameter {name!r} has shape {tuple(tensors[name].shape)} in the model but {tuple(shape)} in the '
                 f'structure. {advice}'
             )
+    missing = [name for name in structure.scales if name not in tensors]
+    if missing:
+        raise StructureError(f'{owner} has no parameter {missing[0]!r}, which the structure scales. {advice}')
     modules = dict(model.named_modules())
     for path in [*structure.removed, *structure.attributes]:
         if path not in modules:

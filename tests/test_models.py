@@ -1,0 +1,128 @@
+"""A model of one's own, the report, the check that names a culprit, and a sample of the zoo."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import dms_mm
+from dms_mm.mutators.blocks import BLOCKS, register_block
+from dms_mm.reasons import REMEDIES, remedy_of
+from dms_mm.slimming.verify import verify_equivalence
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+import zoo as bench  # noqa: E402
+
+
+class Mixer(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.branch = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, x):
+        return (x + self.branch(x)).relu()
+
+
+def mixers():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), Mixer(8), Mixer(8), nn.Linear(8, 3)).eval()
+
+
+def test_a_block_of_ones_own_by_a_config_entry():
+    model = mixers()
+    assert not any(u.kind == 'depth' for u in dms_mm.make_searchable(mixers(), torch.randn(2, 5)).units.values())
+    space = dms_mm.make_searchable(model, torch.randn(2, 5), blocks={'Mixer': 'branch'}, verify=True)
+    (depth,) = (u for u in space.units.values() if u.kind == 'depth')
+    assert depth.blocks == ['2', '3'] and depth.branches == [['branch.2'], ['branch.2']]
+    space.set_keep({depth.name: torch.tensor([True, False])})
+    assert isinstance(space.slim()[3], nn.Identity)
+
+
+def test_a_block_of_ones_own_by_an_adapter():
+    name = f'{Mixer.__module__}.Mixer'
+    register_block(name)(lambda block: 'branch')
+    try:
+        space = dms_mm.make_searchable(mixers(), torch.randn(2, 5), verify=True)
+        assert any(u.kind == 'depth' for u in space.units.values())
+    finally:
+        del BLOCKS[name]
+
+
+class Stored(nn.Module):
+    """A size that no attribute holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 6), nn.Linear(6, 6)
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.second(self.first(x).relu())
+        return self.last(x.view(-1, 6))
+
+
+def test_a_size_in_the_forward_is_frozen_and_reported():
+    space = dms_mm.make_searchable(Stored(), torch.randn(3, 4), verify=True)
+    assert list(space.units) == ['first']
+    report = space.report()
+    assert 'the slim forward fails' in report and 'store it as an attribute' in report
+
+
+def test_every_reason_has_a_remedy():
+    space = dms_mm.make_searchable(mixers(), torch.randn(2, 5))
+    for reason in space.blockers():
+        assert remedy_of(reason) in {text for _, text in REMEDIES}
+
+
+def test_self_check_names_the_unit_at_fault():
+    """A mask that does not reach one of its consumers must be found out."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2))
+    space = dms_mm.make_searchable(model, torch.randn(2, 4))
+    del model[4].__dict__['_dms_folds']
+    with pytest.raises(RuntimeError, match='supernet by .*: 2. Put it into'):
+        verify_equivalence(space, torch.randn(2, 4))
+
+
+def inspect(*args):
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'inspect_model.py'), *args], cwd=ROOT, capture_output=True, text=True
+    )
+
+
+def test_inspect_prints_units_share_and_reasons():
+    result = inspect('timm/vit_tiny_patch16_224', '--input-shape', '3', '224', '224')
+    assert result.returncode == 0, result.stderr
+    for text in (
+        'searchable share of the MACs: 100.0%',
+        'head_dim blocks.0.attn.qkv',
+        'depth',
+        'outputs keep their size',
+    ):
+        assert text in result.stdout
+    assert inspect('configs/demo/search.py').returncode == 0
+    wrong = inspect('no/such')
+    assert wrong.returncode == 2 and len(wrong.stderr.strip().splitlines()) == 1
+
+
+SAMPLE = [
+    'timm/beit_base_patch16_224:224', 'timm/cait_xxs24_224:224', 'timm/crossvit_tiny_240:240', 'timm/coat_tiny:224',
+    'timm/efficientformerv2_s0:224', 'timm/gcvit_xxtiny:224', 'timm/levit_384_s8:224', 'timm/maxvit_pico_rw_256:256',
+    'timm/mixer_s16_224:224', 'timm/mobilevit_xxs:256', 'timm/pvt_v2_b0:224', 'timm/resnest14d:224',
+    'timm/twins_svt_small:224', 'timm/xcit_nano_12_p8_224:224', 'timm/poolformerv2_s12:224',
+    'torchvision/maxvit_t', 'torchvision/regnet_y_400mf', 'segmentation/lraspp_mobilenet_v3_large',
+    'mmpretrain/deit-tiny_4xb256_in1k', 'mmpretrain/swin-tiny_16xb64_in1k', 'mmdet/rtmdet-tiny', 'mmdet/retinanet',
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', SAMPLE)
+def test_a_sample_of_the_zoo(name):
+    model, inputs, forward = bench.build(name)
+    space = dms_mm.make_searchable(model, inputs, forward_fn=forward)
+    verify_equivalence(space, inputs, forward)
+    assert space.searchable_share() > 0.75
