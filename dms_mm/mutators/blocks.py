@@ -180,22 +180,33 @@ Runs = dict[str, list[list[tuple[str, list[str]]]]]
 def _joined(runs: Runs, trace: Trace) -> Runs:
     """Runs of one block each whose containers follow each other (``blocks.0.fn``, ``blocks.1.fn``) as one run."""
     result: Runs = {}
-    last: tuple[str, int, str] | None = None
+    chain: list[tuple[str, list[tuple[str, list[str]]]]] = []  # parents of one block each, and the blocks
+
+    def close() -> None:
+        if len(chain) > 1:
+            container = chain[0][0].rpartition('.')[0]
+            result.setdefault(container, []).append([block for _, group in chain for block in group])
+        for parent, group in chain if len(chain) == 1 else ():
+            result.setdefault(parent, []).append(group)
+        chain.clear()
+
     for parent, groups in runs.items():
         groups = [g for g in groups if g]
-        container, _, child = parent.rpartition('.')
-        number = _number(child)
-        if len(groups) == 1 and len(groups[0]) == 1 and number >= 0:
-            path = groups[0][0][0]
-            place = (container, number - 1, path[len(parent) :])
-            if last == place and _same_place(trace, result[container][-1][-1][0], path):
-                result[container][-1] += groups[0]
-            else:
-                result.setdefault(container, []).append(groups[0])
-            last = (container, number, path[len(parent) :])
-        else:
-            result[parent] = [*result.get(parent, []), *groups]
-            last = None
+        if len(groups) != 1 or len(groups[0]) != 1 or _number(parent) < 0:
+            close()
+            result.setdefault(parent, []).extend(groups)
+            continue
+        if chain:
+            before, ((path, _),) = chain[-1]
+            follows = (
+                before.rpartition('.')[0] == parent.rpartition('.')[0]
+                and _number(before) + 1 == _number(parent)
+                and path[len(before) :] == groups[0][0][0][len(parent) :]
+            )
+            if not follows or not _same_place(trace, path, groups[0][0][0]):
+                close()
+        chain.append((parent, groups[0]))
+    close()
     return result
 
 

@@ -51,11 +51,13 @@ def find_channel_units(
 
     signature: dict[int, list[int]] = {}
     place: dict[int, tuple[int, int]] = {}
-    for k, (name, dim) in enumerate(producers):
+    # What a grouped convolution takes alone must not vanish from it: its channels are a unit of their own.
+    grouped = [(name, d) for name in trace.grouped for d in (0, 1)]
+    for k, (name, dim) in enumerate([*producers, *(g for g in grouped if g not in trace.producers)]):
         line = elements.parts(trace.params[name][dim]).ravel()
         roots, position = np.unique(line, return_index=True)
         for root, p in zip(roots.tolist(), position.tolist()):
-            if root >= 0:
+            if root >= 0 and (k < len(producers) or root in signature):
                 signature.setdefault(root, []).append(k)
                 place.setdefault(root, (k, p))
     groups: dict[tuple[int, ...], list[int]] = {}

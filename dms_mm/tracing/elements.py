@@ -292,11 +292,11 @@ class Elements:
                 # The one part that differs is tied, so that queries, keys and values of one projection stay apart.
                 left, right = self.parts(a).reshape(a.size, -1), self.parts(b).reshape(a.size, -1)
                 shared = (left[:, :, None] == right[:, None, :]) & (left[:, :, None] >= 0)
-                left = np.where(shared.any(2), -1, left)
-                right = np.where(shared.any(1), -1, right)
-                odd = (left >= 0).sum(1)
-                if (odd == (right >= 0).sum(1)).all() and (odd <= 1).all():
-                    a, b = left.max(1)[odd == 1], right.max(1)[odd == 1]
+                mine = np.where(shared.any(2), -1, left)
+                other = np.where(shared.any(1), -1, right)
+                odd = (mine >= 0).sum(1)
+                if (odd == (other >= 0).sum(1)).all() and (odd <= 1).all():
+                    a, b = mine.max(1)[odd == 1], other.max(1)[odd == 1]
                 if (self.find(a) != self.find(b)).any():
                     self.union(a, b)
                     changed = True
