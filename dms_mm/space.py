@@ -314,7 +314,8 @@ def random_keep(units: Sequence[MutableUnit], seed: int, low: float = 0.3, block
     for unit in units:
         if unit.kind == 'depth' and not blocks:
             continue
-        least = max(unit.min_keep, round(low * unit.size) if unit.kind != 'depth' else 0)
+        # Without any block little else of a model would be seen.
+        least = max(unit.min_keep, round(low * unit.size) if unit.kind != 'depth' else unit.size // 2)
         count = int(generator.integers(least, unit.size + 1))
         gone = generator.permutation(unit.size)[count:]
         keep[unit.start + gone] = False

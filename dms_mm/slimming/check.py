@@ -453,7 +453,8 @@ def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> dict[tuple[
     if not entries:
         return {}
     raw = elements.wholes(np.concatenate([ids.ravel() for _, ids in entries]))
-    # Exact ids tell queries from keys and values in one weight; a bias has the rows of its weight.
+    # Exact ids tell queries from keys and values in one weight; a bias has the rows that it was added to.
+    raw = np.concatenate([raw, *(bias[np.isin(weight, raw)] for weight, bias in plan.trace.biases)])
     rows: dict[tuple[str, int], np.ndarray] = {}
     for name in sorted(makers, key=lambda n: -len(plan.shapes[n])):
         for d, line in enumerate(plan.trace.params[name]):
@@ -461,15 +462,6 @@ def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> dict[tuple[
             if hit.any():
                 rows[name, d] = np.flatnonzero(hit)
                 break
-        else:
-            prefix = name.rpartition('.')[0]
-            near = [
-                r
-                for (n, d), r in rows.items()
-                if n.rpartition('.')[0] == prefix and plan.shapes[n][d] == plan.shapes[name][0]
-            ]
-            if len(plan.shapes[name]) == 1 and near:
-                rows[name, 0] = near[0]
     if rows:
         return rows
     roots = elements.find(raw)

@@ -446,6 +446,8 @@ def pointwise_makers(t: Tracer, name: str, args: Sequence[Any]) -> frozenset[str
 def pointwise(t: Tracer, out: Any, *args: Any, operator: str = '', **kwargs: Any) -> None:
     tensors = t.tensors((args, kwargs))
     makers = pointwise_makers(t, operator, args)
+    if operator in ('add', 'add_') and len(tensors) == 2 and tensors[1].ndim == 1 < tensors[0].ndim:
+        note_bias(t, t.along(tensors[0], tensors[0].ndim - 1), tensors[1])
     axes = tie(t, tensors, 'an elementwise operation with a fixed tensor')
     for result in t.tensors(out):
         if result.ndim == max((x.ndim for x in tensors), default=0):
@@ -631,6 +633,13 @@ def contract(t: Tracer, x: Any, x_dim: int, w: Any, w_dim: int, operator: str) -
     align(t, [a, b], operator)
 
 
+def note_bias(t: Tracer, produced: list[IntArray], bias: Any) -> None:
+    """Which entry of a bias goes with which row of a weight."""
+    entries = t.along(bias, bias.ndim - 1)
+    if len(produced) == len(entries) == 1 and len(produced[0]) == len(entries[0]):
+        t.trace.biases.append((produced[0], entries[0]))
+
+
 def product_makers(t: Tracer, x: Any, w: Any, bias: Any = None) -> frozenset[str] | None:
     """What makes the output of ``x @ w`` zero: the weight's other dimension, and the bias with it."""
     makers = t.makers(w)
@@ -664,6 +673,7 @@ def convolution(
         produced = _grouped(t, out, x, w, transposed, groups)
     if isinstance(bias, torch.Tensor) and bias.shape[0] > 1:
         entries = t.along(bias, 0)
+        note_bias(t, produced, bias)
         if entries or produced:
             produced = align(t, [produced, entries], 'a bias that does not fit its weight')
     t.put(out, [(1, ids) for ids in produced], None, product_makers(t, x, w, bias))
@@ -719,6 +729,7 @@ def mm(t: Tracer, out: Any, x: Any, w: Any) -> None:
 
 @rule('addmm')
 def addmm(t: Tracer, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) -> None:
+    note_bias(t, t.along(w, 1), bias)
     mm(t, out, x, w)
     makers = union_makers(t, [out, bias])
     t.put(out, tie(t, [out, bias], 'a bias that does not fit its weight'), None, makers)

@@ -66,6 +66,7 @@ class Trace:
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
     requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
     requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
+    biases: list[tuple[IntArray, IntArray]] = field(default_factory=list)  # rows of a weight, entries of its bias
     heads: list[IntArray] = field(default_factory=list)  # batch dimensions of products of two activations
     head_dims: list[IntArray] = field(default_factory=list)  # their contracted and last dimensions
     residual: dict[str, list[str]] = field(default_factory=dict)  # module that adds to its input -> what it adds
