@@ -56,7 +56,7 @@ MODELS = {
     'timm ViT, q and k norms, layer scale': (
         lambda: timm_model('vit_tiny_patch16_224', qk_norm=True, init_values=0.1, **VIT), IMAGES),
     'timm BEiT (bias of several parts)': (
-        lambda: timm_model('beit_base_patch16_224', img_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=3), IMAGES),
+        lambda: timm_model('beit_base_patch16_224', **{**VIT, 'num_heads': 3}), IMAGES),
     'timm Swin': (lambda: timm_model('swin_tiny_patch4_window7_224', img_size=32, patch_size=2, window_size=4,
                                      embed_dim=12, depths=(2, 2), num_heads=(2, 4)), IMAGES),
     'timm ConvNeXt': (lambda: timm_model('convnext_atto', depths=(2, 2, 2, 2), dims=(8, 12, 16, 20)), IMAGES),
