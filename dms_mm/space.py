@@ -18,7 +18,7 @@ from .mutators.channels import find_channel_units
 from .mutators.fold import Fold, OutputMask, fold_of, install_norm, is_affine, strip
 from .reasons import remedy_of
 from .resources import ResourceModel
-from .slimming.check import Mismatch, Remedy, first_mismatch, remedies
+from .slimming.check import Mismatch, first_mismatch
 from .slimming.plan import (
     Plan,
     known_mends,
@@ -28,6 +28,7 @@ from .slimming.plan import (
     plan_structure,
     tie_known_widths,
 )
+from .slimming.remedies import Remedy, remedies
 from .slimming.slim import build_slim
 from .slimming.structure import Structure
 from .topk import TopkBank

@@ -104,11 +104,7 @@ def view_entries(t: Tracer, entries: Entries, old: Sequence[int], new: Sequence[
         columns = [c for b in used for c in b[1]]
         shape = [int(old[r]) if r in dims else 1 for r in rows]
         full = np.broadcast_to(ids.reshape(shape), [old[r] for r in rows]).reshape([new[c] for c in columns])
-        varying = [d for d in range(full.ndim) if full.shape[d] > 1 and (full.take([0], d) != full.take([-1], d)).any()]
-        varying += [
-            d for d in range(full.ndim) if full.shape[d] > 1 and d not in varying and (full.take([0], d) != full).any()
-        ]
-        varying.sort()
+        varying = [d for d in range(full.ndim) if full.shape[d] > 1 and (full.take([0], d) != full).any()]
         if not varying:
             if ids.size > 1:
                 t.freeze([(dims, ids)], 'a reshape of channels that are all tied together')
@@ -425,13 +421,10 @@ def pointwise_makers(t: Tracer, name: str, args: Sequence[Any]) -> frozenset[str
     tensors = [x for x in args if isinstance(x, torch.Tensor)]
     carriers = [x for x in tensors if t.entries(x)]
     if name in ('mul', 'mul_'):
-        known = [m for m in map(t.makers, carriers) if m is not None]
-        full = [
-            t.makers(x)
-            for x in carriers
-            if t.makers(x) is not None and len(t.entries(x)) == max(len(t.entries(y)) for y in carriers)
-        ]
-        return full[0] if full else (known[0] if len(known) == len(carriers) and known else None)
+        # One factor that is zero is enough, if it carries the elements of every dimension of the product.
+        spans = [{d - x.ndim for dims, _ in t.entries(x) for d in dims} for x in carriers]
+        every = set().union(*spans)
+        return next((m for x, span in zip(carriers, spans) if span == every and (m := t.makers(x)) is not None), None)
     if name in ('div', 'div_'):
         return t.makers(tensors[0]) if t.entries(tensors[0]) else None
     if name in ('add', 'sub', 'add_', 'sub_') and len(tensors) > 1:
