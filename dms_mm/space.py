@@ -350,8 +350,8 @@ def _settle(
     names = {u.name: u for u in units}
 
     def test(keep: np.ndarray) -> Mismatch | None:
-        # The training mode differs in few places: two structures see them.
-        modes = 1 + any(keep is k for k, _ in trials[:2])
+        # The training mode differs in few places: one structure sees them.
+        modes = 1 + (keep is trials[1][0])
         return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, inputs, forward_fn, modes)
 
     # Cuts at the front and at the back find sizes that a forward writes down; different counts tell them apart.

@@ -209,6 +209,8 @@ class Tracer(TorchDispatchMode):
     # -- dispatch
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.ops.prim.device.default:
+            return func(*args, **kwargs)
         # In-place operators change the axes of their own input: look at them first.
         tensors = self.tensors((args, kwargs))
         inputs = [list(self.entries(x)) for x in tensors]
