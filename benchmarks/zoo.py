@@ -238,7 +238,7 @@ def check_onnx(slim, inputs, forward, path: str) -> str:
 
     tensors = tuple(inputs.values()) if isinstance(inputs, dict) else (inputs,)
     try:
-        torch.onnx.export(Flat(slim), tensors, path, dynamo=True, external_data=False, verbose=False)
+        torch.onnx.export(Flat(slim).eval(), tensors, path, dynamo=True, external_data=False, verbose=False)
     except Exception as error:
         return f'export: {type(error).__name__}: {" ".join(str(error).split())[:120]}'
     try:
@@ -403,6 +403,7 @@ def table(write: bool) -> None:
         count['wide'] += r.get('share', 0) >= 0.8
         count['reload'] += r.get('reload') == 'ok'
         count['onnx'] += r.get('onnx') == 'ok'
+        count['exported'] += 'onnx' in r
         count['peer'] += r.get('peer') == 'ok'
         units = ' '.join(f'{v} {k}' for k, v in r.get('units', {}).items())
         note = r.get('problem', '')
@@ -414,8 +415,8 @@ def table(write: bool) -> None:
         lines.append('| ' + ' | '.join(map(str, [*cells, cell(note)])) + ' |')
     summary = (
         f'{count["all"]} models: {count["equal"]} equivalent, {count["wide"]} with at least 80% of the MACs '
-        f'searchable, {count["reload"]} reloaded, {count["onnx"]} equal in ONNX Runtime; Torch-Pruning prunes and runs '
-        f'{count["peer"]}.'
+        f'searchable, {count["reload"]} reloaded, {count["onnx"]} of {count["exported"]} equal in ONNX Runtime; '
+        f'Torch-Pruning prunes and runs {count["peer"]}.'
     )
     print(summary)
     if write:

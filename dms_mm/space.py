@@ -324,13 +324,21 @@ def random_keep(units: Sequence[MutableUnit], seed: int, low: float = 0.3, block
 
 
 def _every_unit_cut(units: Sequence[MutableUnit], seed: int, end: str, blocks: bool) -> np.ndarray:
-    """A hard structure, (N,) bool, in which every unit lost its ``'first'`` or ``'last'`` elements."""
+    """A hard structure, (N,) bool, in which every unit lost its ``'first'`` or ``'last'`` elements.
+
+    Units of one size keep different numbers as far as there are, so that none is taken for another.
+    """
     generator = np.random.default_rng(seed)
+    offset: dict[int, int] = {}
     keep = np.ones(sum(u.size for u in units), dtype=bool)
     for unit in units:
         low, high = max(unit.min_keep, round(0.3 * unit.size)), max(unit.min_keep, unit.size - 1)
         if unit.kind != 'depth' or blocks:
-            count = int(generator.integers(min(low, high), high + 1))
+            low = min(low, high)
+            if unit.size not in offset:
+                offset[unit.size] = int(generator.integers(high + 1 - low))
+            count = low + offset[unit.size] % (high + 1 - low)
+            offset[unit.size] += 1 if end == 'first' else max(1, (high + 1 - low) // 2)
             gone = slice(0, unit.size - count) if end == 'first' else slice(count, unit.size)
             keep[unit.start : unit.start + unit.size][gone] = False
     return keep
