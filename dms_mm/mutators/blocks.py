@@ -20,6 +20,7 @@ from .fold import is_affine
 
 Adapter = Callable[[Any], 'str | None']
 BLOCKS: dict[str, Adapter] = {}
+Runs = dict[str, list[list[tuple[str, list[str]]]]]  # container -> runs of (block, its branches)
 
 
 def register_block(*classes: str) -> Callable[[Adapter], Adapter]:
@@ -133,7 +134,7 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
         ValueError: an adapter or a config entry names a branch that the block doesn't have.
     """
     position = {path: i for i, path in enumerate(trace.order)}
-    runs: dict[str, list[list[tuple[str, list[str]]]]] = {}
+    runs: Runs = {}
     matched: set[str] = set()
     for path, module in model.named_modules():
         adapter = adapter_of(module, extra)
@@ -172,9 +173,6 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
             blocks = [path for path, _ in group]
             units.append(DepthUnit(name=name, size=len(group), blocks=blocks, branches=[b for _, b in group]))
     return units
-
-
-Runs = dict[str, list[list[tuple[str, list[str]]]]]
 
 
 def _joined(runs: Runs, trace: Trace) -> Runs:

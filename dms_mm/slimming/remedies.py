@@ -21,14 +21,19 @@ Role = tuple[str, int, int, int]
 
 def sizes_near(plan: Plan, mode: int, index: int, ahead: int) -> list[tuple[Role, int, list[np.ndarray]]]:
     """Role, size in the supernet, and elements of every pruned size at a call and the next ones of its module."""
-    assert plan.trace is not None
-    calls = plan.trace.calls[mode]
-    near = [i for i in plan.calls_of(mode)[calls[index].module] if i >= index and counted(calls[i])]
     return [
         ((*role, k), size, owners)
-        for k, i in enumerate(near[: 1 + ahead])
-        for role, size, owners in sizes_at(plan, calls[i])
+        for k, call in enumerate(_near(plan, mode, index, ahead))
+        for role, size, owners in sizes_at(plan, call)
     ]
+
+
+def _near(plan: Plan, mode: int, index: int, ahead: int) -> list[Call]:
+    """A call and the next ``ahead`` of its module."""
+    assert plan.trace is not None
+    calls = plan.trace.calls[mode]
+    own = plan.calls_of(mode)[calls[index].module]
+    return [calls[i] for i in own if i >= index and counted(calls[i])][: 1 + ahead]
 
 
 def sizes_at(plan: Plan, call: Call) -> list[tuple[tuple[str, int, int], int, list[np.ndarray]]]:
@@ -73,7 +78,6 @@ class Remedy:
     mends: list[Mend] = field(default_factory=list)
     scales: list[Scale] = field(default_factory=list)
     ties: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # ids that become one element
-
     drop: list[Mend] = field(default_factory=list)  # earlier mends that these replace
     drop_scales: list[Scale] = field(default_factory=list)
 
@@ -129,7 +133,7 @@ def remedies(plan: Plan, model: nn.Module, problem: Mismatch, keep: np.ndarray) 
             for role, size, owners in sizes_near(plan, problem.mode, problem.index, ahead):
                 if isinstance(value, (tuple, list)) or size != value:
                     continue
-                if any(len(o) == len(owners) and all(map(np.array_equal, o, owners)) for o in seen):
+                if any(_same(o, owners) for o in seen):
                     continue
                 seen.append(owners)
                 mends, ties, drop, instead = [], [], [], []
@@ -211,13 +215,10 @@ def _width_ties(plan: Plan, model: nn.Module, mode: int, index: int, ahead: int)
 
 def _lines(plan: Plan, mode: int, index: int, ahead: int) -> list[np.ndarray]:
     """Single dimensions that a call and the next ones of its module see, and that units prune."""
-    assert plan.trace is not None
-    calls = plan.trace.calls[mode]
-    near = [i for i in plan.calls_of(mode)[calls[index].module] if i >= index and counted(calls[i])][: 1 + ahead]
     return [
         ids
-        for i in near
-        for entries in [*calls[i].axes, *calls[i].input_axes]
+        for call in _near(plan, mode, index, ahead)
+        for entries in [*call.axes, *call.input_axes]
         for _, ids in entries
         if ids.ndim == 1 and (plan.owner(ids) >= 0).any()
     ]
@@ -226,11 +227,9 @@ def _lines(plan: Plan, mode: int, index: int, ahead: int) -> list[np.ndarray]:
 def _head_pairs(plan: Plan, mode: int, index: int, ahead: int) -> list[np.ndarray]:
     """Lines of ids composed of several elements, at a call and the next ones of its module."""
     assert plan.trace is not None
-    calls = plan.trace.calls[mode]
-    near = [i for i in plan.calls_of(mode)[calls[index].module] if i >= index and counted(calls[i])][: 1 + ahead]
     result = []
-    for i in near:
-        for entries in [*calls[i].axes, *calls[i].input_axes]:
+    for call in _near(plan, mode, index, ahead):
+        for entries in [*call.axes, *call.input_axes]:
             for _, ids in entries:
                 # Of ids over heads, head dims and what lies before them (query, key, value): the last two.
                 line = ids[(0,) * (ids.ndim - 2)].ravel() if ids.ndim > 1 else ids

@@ -101,11 +101,11 @@ class TopkBank(nn.Module):
         """Ranks and masks from the present importances, ratios and hardened units."""
         if not len(self.segment):
             return
-        # On the host, so that a norm whose masks are all one needs no weighting: which units show any mask below one.
         self.rank = segment_ranks(self.importance, self.segment, self.start, self.size)
         self.mask.copy_(self._soft(self.ratio))
         if bool(self.warm):
             self.mask.copy_(torch.where(self.hardened[self.segment], self.mask, torch.ones_like(self.mask)))
+        # On the host, so that a norm whose masks are all one needs no weighting: which units show any mask below one.
         below = torch.zeros_like(self.size).index_add(0, self.segment, (self.mask != 1).long())
         self.cut = (below > 0).tolist()
 

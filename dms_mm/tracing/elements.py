@@ -171,7 +171,6 @@ class Elements:
             frozen = self._frozen_mask()
             changed = True
         part[(part >= 0) & frozen[np.maximum(part, 0)]] = -1
-        part = -np.sort(-part, axis=1) if width == 1 else part
         for k in range(1, width):  # the same part twice counts once
             twice = (part[:, k : k + 1] == part[:, :k]).any(1) & (part[:, k] >= 0)
             part[twice, k] = -1
