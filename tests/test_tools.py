@@ -127,10 +127,39 @@ def test_killed_and_resumed_search_ends_in_the_same_structure(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (broken / 'iter_8.pth').exists() and not (broken / 'structure.json').exists()
+    # Between writing a checkpoint and naming it, a kill leaves MMEngine's note one behind.
+    (broken / 'last_checkpoint').write_text(str(broken / 'iter_4.pth'))
     search(broken, 20, extra=['--resume'])
     assert (broken / 'structure.json').read_text() == (tmp_path / 'whole/structure.json').read_text()
     a, b = (torch.load(tmp_path / f / 'slim.pth', weights_only=True) for f in ('whole', 'broken'))
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_an_old_checkpoint_goes_after_the_new_one_is_written(tmp_path):
+    from types import SimpleNamespace
+
+    from mmengine.logging import MessageHub
+
+    from dms_mm.engine import KeepUntilSavedHook
+    from dms_mm.engine.checkpoint import latest_checkpoint
+
+    seen = []
+
+    def save(out_dir, name, *args, **kwargs):
+        (tmp_path / name).touch()
+        seen.append(sorted(p.name for p in tmp_path.glob('*.pth')))
+
+    runner = SimpleNamespace(
+        message_hub=MessageHub.get_instance('checkpoints'), save_checkpoint=save, work_dir=str(tmp_path)
+    )
+    hook = KeepUntilSavedHook(interval=1, by_epoch=False, max_keep_ckpts=1, out_dir=str(tmp_path))
+    hook.before_train(SimpleNamespace(**vars(runner), logger=SimpleNamespace(info=print), timestamp='', iter=0))
+    hook.out_dir = str(tmp_path)
+    for step in (9, 10, 11):
+        hook._save_checkpoint_with_step(runner, step, {})
+    assert seen == [['iter_9.pth'], ['iter_10.pth', 'iter_9.pth'], ['iter_10.pth', 'iter_11.pth']]
+    assert latest_checkpoint(tmp_path) == str(tmp_path / 'iter_11.pth') and len(list(tmp_path.glob('*.pth'))) == 1
+    assert runner.message_hub.get_info('keep_ckpt_ids') == [11]
 
 
 @pytest.mark.slow

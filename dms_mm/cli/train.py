@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os.path as osp
 
 import torch
 
+from ..engine.checkpoint import latest_checkpoint, read_checkpoint
 from .common import add_common, build_runner, load_config, prepare_launch, tool, training
 
 HELP = """Train by a config: a search (model.type='dms_mm.DMS'), a retrain of what it found
@@ -53,9 +53,12 @@ def train(argv: list[str] | None = None) -> None:
             raise ValueError('--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config')
         cfg.auto_scale_lr.enable = True
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-        _check_resume(cfg)
+        path = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        cfg.resume = path is not None
+        cfg.load_from = _check_resume(path) if path else cfg.get('load_from')
+    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if checkpoint and checkpoint.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
+        checkpoint['type'] = 'dms_mm.CheckpointHook'
     hooks = list(cfg.get('custom_hooks') or [])
     kinds = {str(h.get('type')).rpartition('.')[2] for h in hooks}
     if cfg.model.get('type') in ('DMS', 'dms_mm.DMS') and 'DMSHook' not in kinds:
@@ -68,19 +71,11 @@ def train(argv: list[str] | None = None) -> None:
     training(runner.train)
 
 
-def _check_resume(cfg) -> None:  # type: ignore[no-untyped-def]
-    from mmengine.runner import find_latest_checkpoint
-
-    from ..engine.checkpoint import read_checkpoint
-
-    path = cfg.load_from
-    if path is None and osp.isdir(cfg.work_dir):
-        path = find_latest_checkpoint(cfg.work_dir)
-    if path is None:
-        return
+def _check_resume(path: str) -> str:
     state = read_checkpoint(path)
     if 'state_dict' not in state or 'meta' not in state:
         raise ValueError(f'{path} holds weights only; --resume needs a checkpoint that a runner saved')
+    return path
 
 
 main = tool(train)

@@ -1,4 +1,4 @@
-from .checkpoint import SafeCheckpointHook
+from .checkpoint import KeepUntilSavedHook, SafeCheckpointHook
 from .search_hook import DMSHook
 
-__all__ = ['DMSHook', 'SafeCheckpointHook']
+__all__ = ['DMSHook', 'KeepUntilSavedHook', 'SafeCheckpointHook']

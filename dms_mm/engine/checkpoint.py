@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import re
+from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import IterBasedTrainLoop
 
@@ -33,6 +36,19 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError(f'checkpoint {path} holds a {type(state).__name__}, not a state_dict')
     return state
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The newest ``epoch_*.pth`` or ``iter_*.pth`` of a run, or None.
+
+    By name, not by MMEngine's ``last_checkpoint``: a run killed between two files leaves that one behind the truth.
+    """
+    found = []
+    for path in Path(work_dir).glob('*.pth'):
+        match = re.fullmatch(r'(?:epoch|iter)_(\d+)', path.stem)
+        if match:
+            found.append((path.stat().st_mtime, int(match[1]), str(path)))
+    return max(found)[2] if found else None
 
 
 class AtomicBackend(LocalBackend):
@@ -140,3 +156,29 @@ class SafeCheckpointHook(Hook):
             loop.dataloader_iterator = _SeededIterator(loop.dataloader_iterator, seed)
         else:
             reseed(seed, runner.epoch)
+
+
+@HOOKS.register_module('CheckpointHook')
+class KeepUntilSavedHook(CheckpointHook):
+    """MMEngine's checkpoint hook, which removes an old checkpoint once the new one is written, not before.
+
+    With ``max_keep_ckpts=1`` the original leaves a moment, as long as the writing takes, in which a kill loses the run.
+    """
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
+        keep = self.max_keep_ckpts
+        outdated = []
+        if keep > 0 and (not self.keep_ckpt_ids or self.keep_ckpt_ids[-1] != step):
+            ids = [*self.keep_ckpt_ids, step]
+            outdated, self.keep_ckpt_ids = ids[:-keep], deque(ids[-keep:], keep)
+            runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        self.max_keep_ckpts = -1
+        try:
+            super()._save_checkpoint_with_step(runner, step, meta)
+        finally:
+            self.max_keep_ckpts = keep
+        if is_main_process():
+            for old in outdated:
+                path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old))
+                if self.file_backend.isfile(path):
+                    self.file_backend.remove(path)
