@@ -74,11 +74,12 @@ def load_images(name: str, split: str, root: str | None = None) -> tuple[np.ndar
 
 @DATASETS.register_module()
 class SmallImages(BaseDataset):
-    """28 x 28 grey images with ten classes, as ``img`` (28, 28, 1) uint8 and ``gt_label``.
+    """28 x 28 grey images with ten classes, as ``img`` (28, 28, channels) uint8 and ``gt_label``.
 
     Args:
         name, split, root: see :func:`load_images`.
         pipeline: transforms, usually ending in ``PackInputs``.
+        channels: 1, or 3 for architectures that take colours: the grey value thrice.
     """
 
     def __init__(
@@ -87,15 +88,21 @@ class SmallImages(BaseDataset):
         split: str = 'train',
         root: str | None = None,
         pipeline: list | tuple = (),
+        channels: int = 1,
         **kwargs: Any,
     ) -> None:
-        self.name, self.split, self.root = name, split, root
+        self.name, self.split, self.root, self.channels = name, split, root, channels
         super().__init__(pipeline=list(pipeline), serialize_data=False, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         images, labels, names = load_images(self.name, self.split, self.root)
         self._metainfo['classes'] = names
         return [
-            dict(img=image[:, :, None], gt_label=int(label), img_shape=(28, 28), ori_shape=(28, 28))
+            dict(
+                img=np.repeat(image[:, :, None], self.channels, 2),
+                gt_label=int(label),
+                img_shape=(28, 28),
+                ori_shape=(28, 28),
+            )
             for image, label in zip(images, labels)
         ]

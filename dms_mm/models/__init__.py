@@ -1,3 +1,4 @@
+from .scale import Scaled
 from .slim import SlimModel
 
-__all__ = ['SlimModel']
+__all__ = ['Scaled', 'SlimModel']

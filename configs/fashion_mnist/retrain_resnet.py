@@ -1,0 +1,7 @@
+_base_ = ['./_data.py', './_sgd.py', './_retrain_schedule.py', './_resnet.py']
+
+model = dict(
+    type='dms_mm.SlimModel',
+    architecture=_base_.architecture,
+    structure='work_dirs/fashion_mnist/search_resnet/structure.json',
+)
