@@ -1,6 +1,6 @@
 """Searched against uniformly scaled, for the shapes of ResNet, EfficientNet and DeiT, by config files and tools alone.
 
-    python benchmarks/families.py run [--family deit] [--seed 0]     # configs/fashion_mnist; appends to results/families.jsonl
+    python benchmarks/families.py run [--family deit] [--seed 0]     # appends to results/families.jsonl
     python benchmarks/families.py table                              # into docs/benchmarks.md
 
 Both structures of a seed are retrained from scratch by the same config; the search takes a tenth of its iterations.
@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
-from _docs import write_block
-from demo import accuracy, tool
+from _docs import write_block  # noqa: E402
+from demo import accuracy, tool  # noqa: E402
 
 RESULTS = ROOT / 'benchmarks/results/families.jsonl'
 FAMILIES = ('resnet', 'efficientnet', 'deit')

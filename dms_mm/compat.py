@@ -41,3 +41,5 @@ def import_scope(scope: str | None) -> None:
         register_all_modules(init_default_scope=False)
     elif scope in ('mmpretrain', 'mmdet'):
         importlib.import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
+        if scope == 'mmpretrain':
+            importlib.import_module('dms_mm.models.heads')

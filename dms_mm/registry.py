@@ -7,6 +7,7 @@ slimming) know no MMEngine, so their classes are registered from here.
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import Registry
 
 from .mutables import ChannelUnit, DepthUnit
@@ -16,6 +17,7 @@ from .resources import ResourceModel
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='dms_mm', locations=['dms_mm.algorithms.dms', 'dms_mm.models'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='dms_mm', locations=['dms_mm.engine'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='dms_mm', locations=['dms_mm.datasets'])
+OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='dms_mm', locations=['dms_mm.engine.optimizers'])
 UNITS = Registry('mutable unit', scope='dms_mm')
 RESOURCES = Registry('resource', scope='dms_mm')
 
@@ -24,7 +26,7 @@ UNITS.register_module(name='depth', module=DepthUnit)
 RESOURCES.register_module(name='macs', module=ResourceModel)
 RESOURCES.register_module(name='params', module=ResourceModel, force=True)
 
-__all__ = ['BLOCKS', 'DATASETS', 'HOOKS', 'MODELS', 'RESOURCES', 'UNITS', 'register_all']
+__all__ = ['BLOCKS', 'DATASETS', 'HOOKS', 'MODELS', 'OPTIMIZERS', 'RESOURCES', 'UNITS', 'register_all']
 
 
 def register_all() -> None:
@@ -32,4 +34,5 @@ def register_all() -> None:
     import dms_mm.algorithms.dms
     import dms_mm.datasets
     import dms_mm.engine
+    import dms_mm.engine.optimizers
     import dms_mm.models  # noqa: F401

@@ -95,10 +95,16 @@ def fit_counts(
         k = torch.minimum(torch.maximum(k, low), bank.size).long()
         return torch.where(fixed | depth, base, k)
 
-    def fits(counts: Tensor, keep: Tensor) -> bool:
-        # Elements with uneven multiplicities need the exact mask, so counts are checked on real masks.
-        keep = torch.where(depth[bank.segment], keep, bank.hard_keep(counts))
-        return all(space.counters[n].count(keep, bank) <= t for n, t in targets.items())
+    is_depth = depth[bank.segment]
+
+    def fits(counts: Tensor, keep: Tensor, share: float = 1.0) -> bool:
+        for name, target in targets.items():
+            counter = space.counters[name]
+            # Elements with uneven multiplicities need the exact mask, numbers alone won't do.
+            masks = torch.where(is_depth, keep, bank.hard_keep(counts)) if counter.needs_masks else keep
+            if counter.count_by_numbers(counts, masks) > share * target:
+                return False
+        return True
 
     # A block can only go as a whole: drop the least important ones while even the thinnest widths don't fit.
     while not fits(torch.where(fixed | depth, base, low), blocks):
@@ -115,17 +121,21 @@ def fit_counts(
     counts = counts_of(under)
     exact = want * math.exp(under)
     order = torch.argsort((exact - counts) / bank.size, descending=True).tolist()
-    progress = True
-    while progress:
-        progress = False
-        for u in order:
-            if fixed[u] or depth[u] or counts[u] >= bank.size[u]:
-                continue
-            trial = counts.clone()
-            trial[u] = min(int(trial[u]) + int(step[u]), int(bank.size[u]))
-            if fits(trial, blocks):
-                counts, progress = trial, True
-    return torch.where(depth[bank.segment], blocks, bank.hard_keep(counts))
+    # Where many units are alike, rounding moves them all at once and leaves much room: fill it by large steps first.
+    for share in (1 / 16, 1 / 32, 1 / 64, 1 / 128, 0.0):
+        progress = share == 0 or fits(counts, blocks, 0.97)
+        while progress:
+            progress = False
+            for u in order:
+                size = int(bank.size[u])
+                if fixed[u] or depth[u] or counts[u] >= size:
+                    continue
+                trial = counts.clone()
+                more = max(1, int(share * size / int(step[u]))) * int(step[u])
+                trial[u] = min(int(trial[u]) + more, size)
+                if fits(trial, blocks):
+                    counts, progress = trial, True
+    return torch.where(is_depth, blocks, bank.hard_keep(counts))
 
 
 @torch.no_grad()

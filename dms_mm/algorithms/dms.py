@@ -62,6 +62,8 @@ class DMS(BaseModel):
         pretrained: checkpoint of the supernet, for ``'p'`` and ``'p-'``.
         space: options of :func:`make_searchable`.
         search: options of :class:`Search`.
+        distillation: a teacher beside the labels while the search trains weights and structure: arguments of
+            :class:`dms_mm.models.distill.Distillation`.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class DMS(BaseModel):
         pretrained: str | None = None,
         space: Mapping[str, Any] | None = None,
         search: Mapping[str, Any] | None = None,
+        distillation: Mapping[str, Any] | None = None,
         data_preprocessor: Any = None,
     ) -> None:
         if pipeline not in PIPELINES:
@@ -95,6 +98,11 @@ class DMS(BaseModel):
         parse_target(self.space, target)
         self.target, self.search_options = dict(target), dict(search or {})
         self.start_search(1)
+        if distillation is not None:
+            # After the space is made: the hooks belong to this model, not to slim copies of it.
+            from ..models.distill import Distillation
+
+            Distillation(**distillation).attach(model)
         if pipeline == 'p-':
             for p in model.parameters():
                 p.requires_grad_(False)

@@ -329,8 +329,8 @@ def Scaled(  # noqa: N802 (named in configs like the classes beside it)
     if missing:
         names = ', '.join(sorted(c.__name__ for c in _classes(architecture)))
         raise ValueError(
-            f'nothing in {names} is known to count {" or ".join(missing)}; give the architecture scaled by hand, or add '
-            'its argument to the tables of dms_mm/models/scale.py'
+            f'nothing in {names} is known to count {" or ".join(missing)}; give the architecture scaled by hand, or '
+            'add its argument to the tables of dms_mm/models/scale.py'
         )
     return model
 

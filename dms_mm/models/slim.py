@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.model import BaseModel, BaseModule
@@ -10,12 +11,14 @@ from mmengine.model import BaseModel, BaseModule
 from ..algorithms.dms import build_architecture, load_pretrained
 from ..registry import MODELS
 from ..slimming import build_slim
+from .distill import Distillation
 
 
 def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
     architecture: dict,
     structure: str | os.PathLike[str],
     checkpoint: str | None = None,
+    distillation: Mapping[str, Any] | None = None,
     data_preprocessor: Any = None,
 ) -> BaseModel:
     """Build the supernet's architecture, make it slim, and return it: an object of the host library's own class.
@@ -24,6 +27,8 @@ def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
         architecture: config of the supernet, as in the search.
         structure: structure file of the search.
         checkpoint: slim weights to start from (``slim.pth`` of the search); None trains from scratch.
+        distillation: a teacher beside the labels: arguments of :class:`dms_mm.models.distill.Distillation`. The model
+            keeps its class and its keys.
 
     Raises:
         StructureError: the file is damaged or made for another architecture.
@@ -35,6 +40,8 @@ def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
             if isinstance(module, BaseModule):
                 # Or the runner would draw new weights over the loaded ones.
                 module._is_init = True
+    if distillation is not None:
+        Distillation(**distillation).attach(model)  # type: ignore[arg-type]
     return model  # type: ignore[return-value]
 
 

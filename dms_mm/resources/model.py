@@ -142,7 +142,17 @@ class ResourceModel(nn.Module):
         """Exact count of a hard structure, ``keep`` (N,) bool."""
         masks = keep.double()
         kept = torch.zeros(len(bank.sizes), dtype=torch.float64, device=masks.device).index_add(0, bank.segment, masks)
-        return round(float(self._value(kept, masks)))
+        return self.count_by_numbers(kept, masks)
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether it matters which elements of a width are kept, not only how many."""
+        return len(self.element_row) > 0
+
+    @torch.no_grad()
+    def count_by_numbers(self, kept: Tensor, masks: Tensor) -> int:
+        """Exact count for (U,) kept numbers; of ``masks`` (N,) only blocks matter unless :attr:`needs_masks`."""
+        return round(float(self._value(kept.double(), masks.double())))
 
 
 def _pad(rows: Sequence[list[int]], value: int) -> list[list[int]]:

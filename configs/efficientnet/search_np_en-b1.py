@@ -1,0 +1,8 @@
+_base_ = ['./_imagenet_256.py', './_search_recipe.py', './_b7.py']
+
+model = dict(
+    type='dms_mm.DMS',
+    architecture=_base_.architecture,
+    input_shape=_base_.input_shape,
+    target=dict(macs=0.68e9),
+)
