@@ -88,12 +88,17 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> fl
     return 100 * hits / len(images)
 
 
-def fit(model: nn.Module, images, labels, epochs: float, seed: int, lr: float, search: Search | None = None) -> float:
-    """Train with SGD and a one-cycle rate; with ``search``, structure and weights together. Returns seconds."""
+def fit(
+    model: nn.Module, images, labels, epochs: float, seed: int, lr: float, search: Search | None = None, size: int = 128
+) -> float:
+    """Train with SGD and a one-cycle rate; with ``search``, structure and weights together. Returns seconds.
+
+    With a rate of 0 the weights stay, and a search learns the structure alone.
+    """
     # Depthwise convolutions run faster so on a CPU.
     model.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(seed)
-    size, begin = 128, time.time()
+    begin = time.time()
     steps = int(epochs * (len(images) // size))
     decay = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]

@@ -123,8 +123,8 @@ def fit_counts(
     order = torch.argsort((exact - counts) / bank.size, descending=True).tolist()
     # Where many units are alike, rounding moves them all at once and leaves much room: fill it by large steps first.
     for share in (1 / 16, 1 / 32, 1 / 64, 1 / 128, 0.0):
-        progress = share == 0 or fits(counts, blocks, 0.97)
-        while progress:
+        progress = True
+        while progress and (share == 0 or fits(counts, blocks, 1 - share / 2)):
             progress = False
             for u in order:
                 size = int(bank.size[u])

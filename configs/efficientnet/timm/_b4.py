@@ -1,8 +1,14 @@
-# timm's EfficientNet-B4 in MMPretrain's wrapper for whole timm classifiers.
+# timm's EfficientNet-B4 in MMPretrain's wrapper of timm backbones.
 architecture = dict(
-    type='mmpretrain.TimmClassifier',
-    model_name='efficientnet_b4',
-    drop_rate=0.2,
-    drop_path_rate=0.2,
-    loss=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+    type='mmpretrain.ImageClassifier',
+    backbone=dict(type='mmpretrain.TIMMBackbone', model_name='efficientnet_b4', drop_path_rate=0.2),
+    neck=dict(type='mmpretrain.GlobalAveragePooling'),
+    head=dict(
+        type='dms_mm.DropoutLinearClsHead',
+        num_classes=1000,
+        in_channels=1792,
+        dropout_rate=0.2,
+        loss=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
+        topk=(1, 5),
+    ),
 )
