@@ -139,7 +139,7 @@ def record(row: dict) -> None:
 def table() -> None:
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     lines = [
-        '| method | MACs | params | before finetuning (2,000 images) | test accuracy | by seed | search or pruning s | finetuning s |',
+        '| method | MACs | params | before finetuning | test accuracy | by seed | search s | finetuning s |',
         '| --- | --- | --- | --- | --- | --- | --- | --- |',
     ]
     for method in ('supernet', *METHODS):

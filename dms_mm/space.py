@@ -28,7 +28,7 @@ from .slimming.plan import (
     plan_structure,
     tie_known_widths,
 )
-from .slimming.remedies import Remedy, remedies
+from .slimming.remedies import Remedy, remedies, stated_widths
 from .slimming.slim import build_slim
 from .slimming.structure import Structure
 from .topk import TopkBank
@@ -268,7 +268,7 @@ def make_searchable(
         for index, unit in enumerate(found):
             unit.index, unit.start, start = index, start, start + unit.size
         plan = make_plan(traced, found, model)
-        plan.mends = known_mends(plan, model)
+        plan.mends = [*known_mends(plan, model), *stated_widths(plan, model)]
         if _settle(plan, model, found, example_inputs, forward_fn, notes):
             break
     bank = TopkBank([u.size for u in found], [u.temperature for u in found], [u.min_keep for u in found])

@@ -52,7 +52,7 @@ class DIST(nn.Module):
 
 
 class _Teacher:
-    """The teacher beside the student: in no ``state_dict``, no optimizer and no copy of the student."""
+    """The teacher beside the student: in no ``state_dict`` and no optimizer."""
 
     def __init__(self, config: Mapping[str, Any], checkpoint: str | None) -> None:
         self.model = build_architecture(dict(config))
@@ -63,9 +63,6 @@ class _Teacher:
         else:
             raise ValueError("the teacher has no weights: give `teacher_checkpoint`, or timm's pretrained=True")
         self.model.eval().requires_grad_(False)
-
-    def __deepcopy__(self, memo: dict) -> _Teacher:
-        return self
 
     def __call__(self, inputs: Tensor, preprocessor: Any) -> Tensor:
         self.model.to(inputs.device)
@@ -111,6 +108,9 @@ class Distillation:
         self.losses = [(str(c['type']).rpartition('.')[2], MODELS.build(dict(c))) for c in losses]
         self.task_weight = task_weight
         self.logits: Tensor | None = None
+
+    def __deepcopy__(self, memo: dict) -> Distillation:
+        return self  # copies of a student, of an EMA say, share the teacher
 
     def attach(self, student: BaseModel) -> None:
         """Hook the module whose output the logits are: ``head`` of MMPretrain's classifiers, ``model`` of wrapped ones.

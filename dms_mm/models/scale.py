@@ -6,6 +6,7 @@ import contextlib
 import copy
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -117,8 +118,10 @@ def _mm_mobilenet_v2(f: _Factors, given: dict, table: list) -> None:
 
 def _timm_efficientnet(f: _Factors, given: dict, table: None) -> None:
     stages = []
+    f.used['depth'] = True
     for stage in given['block_args']:
-        count = f.blocks(len(stage))
+        # The family rounds its depths up.
+        count = math.ceil(len(stage) * f.depth)
         stages.append([dict(b) for b in (list(stage) + [dict(stage[-1], stride=1)] * count)[:count]])
     given['block_args'] = stages
     if f.width != 1:

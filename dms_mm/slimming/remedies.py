@@ -56,6 +56,39 @@ def sizes_at(plan: Plan, call: Call) -> list[tuple[tuple[str, int, int], int, li
     return result
 
 
+def stated_widths(plan: Plan, model: nn.Module) -> list[Mend]:
+    """``in_channels`` and ``out_channels`` of modules made of others, where a forward shows what they say.
+
+    No forward may ever read them, but what comes after does: a reparametrised block builds its merged convolution
+    from them.
+    """
+    assert plan.trace is not None
+    calls = [c for c in plan.trace.calls[0] if counted(c)]
+    first: dict[str, list[Call]] = {}
+    for call in calls:
+        path = call.module
+        while True:
+            first.setdefault(path, []).append(call)
+            if not path:
+                break
+            path = path.rpartition('.')[0]
+    mends = []
+    for path, module in model.named_modules():
+        if 'weight' in module._parameters or path not in first:
+            continue
+        for attribute, side, order in (('in_channels', 'in', first[path]), ('out_channels', 'out', first[path][::-1])):
+            value = vars(module).get(attribute)
+            if type(value) is not int:
+                continue
+            for call in order:
+                roles = sizes_at(plan, call)
+                owners = next((o for role, n, o in roles if role[0] == side and role[2] == 1 and n == value), None)
+                if owners is not None:
+                    mends.append(Mend(path, attribute, None, value, owners))
+                    break
+    return mends
+
+
 def _normal(owners: list[np.ndarray]) -> list[np.ndarray]:
     """One array of elements, without empty columns, in an order that does not depend on where they were seen."""
     whole = -np.sort(-np.concatenate(owners, 1), axis=1)
