@@ -3,5 +3,5 @@ _base_ = ['../_imagenet_288.py', '../_recipe.py', './_b7.py']
 model = dict(
     type='dms_mm.SlimModel',
     architecture=_base_.architecture,
-    structure='work_dirs/search_np_en-b2/structure.json',
+    structure='work_dirs/search_np_timm-en-b2/structure.json',
 )

@@ -1,3 +1,0 @@
-_base_ = ['./retrain_en-b0.py', '../_teacher.py']
-
-model = dict(distillation=_base_.distillation)

@@ -1,3 +1,0 @@
-_base_ = ['./retrain_en-b2.py', '../_teacher.py']
-
-model = dict(distillation=_base_.distillation)

@@ -1,0 +1,3 @@
+_base_ = ['./retrain_timm-en-350.py', '../_teacher.py']
+
+model = dict(distillation=_base_.distillation)

@@ -1,0 +1,3 @@
+_base_ = ['./retrain_timm-en-b0.py', '../_teacher.py']
+
+model = dict(distillation=_base_.distillation)
