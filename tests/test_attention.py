@@ -57,6 +57,9 @@ MODELS = {
         lambda: timm_model('vit_tiny_patch16_224', qk_norm=True, init_values=0.1, **VIT), IMAGES),
     'timm BEiT (bias of several parts)': (
         lambda: timm_model('beit_base_patch16_224', **{**VIT, 'num_heads': 3}), IMAGES),
+    'timm SAM (queries also make the position bias)': (
+        lambda: timm_model('samvit_base_patch16_224', neck_chans=16, global_attn_indexes=(1,), window_size=2, **VIT),
+        IMAGES),
     'timm Swin': (lambda: timm_model('swin_tiny_patch4_window7_224', img_size=32, patch_size=2, window_size=4,
                                      embed_dim=12, depths=(2, 2), num_heads=(2, 4)), IMAGES),
     'timm ConvNeXt': (lambda: timm_model('convnext_atto', depths=(2, 2, 2, 2), dims=(8, 12, 16, 20)), IMAGES),
@@ -309,6 +312,31 @@ def test_transformer_blocks_are_found_and_leave_names_alone():
     slim = space.slim()
     assert isinstance(slim.transformer.h[0], Skip)
     assert {k.split('.')[2] for k in slim.state_dict() if '.h.' in k} == {'1'}
+
+
+class Rectified(torch.nn.Module):
+    """A block that rectifies its sum, found by what it computes."""
+
+    def __init__(self, inplace):
+        super().__init__()
+        self.conv, self.act = torch.nn.Conv2d(6, 6, 1), torch.nn.ReLU(inplace=inplace)
+
+    def forward(self, x):
+        return self.act(x + self.conv(x))
+
+
+@pytest.mark.parametrize('inplace', [False, True])
+@pytest.mark.parametrize('before', [torch.nn.ReLU, torch.nn.LeakyReLU])
+def test_a_rectified_sum_may_go_only_behind_a_rectifier(before, inplace):
+    torch.manual_seed(0)
+    blocks = torch.nn.Sequential(*(Rectified(inplace) for _ in range(3)))
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), before(), blocks, torch.nn.Flatten(), torch.nn.LazyLinear(4))
+    x = torch.randn(2, 3, 6, 6)
+    model(x)
+    space = dms_mm.make_searchable(model, x, verify=True)
+    depth = [b for u in space.units.values() if u.kind == 'depth' for b in u.blocks]
+    # What a leaky rectifier lets through, the first block would cut off.
+    assert depth == (['2.0', '2.1', '2.2'] if before is torch.nn.ReLU else ['2.1', '2.2'])
 
 
 def test_attention_can_be_left_out():

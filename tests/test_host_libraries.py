@@ -76,7 +76,7 @@ def test_yolov8_traces_and_slims():
     space = dms_mm.make_searchable(model, x)
     assert len(space.units) >= 50 and space.searchable_share() > 0.98
     assert not space.plan.trace.unknown
-    assert {m.attribute for m in space.plan.mends} == {'mid_channels'}
+    assert {m.attribute for m in space.plan.mends} == {'mid_channels', 'in_channels', 'out_channels'}
     space.model.double()
     space.bank.double()
     for seed in range(2):

@@ -42,6 +42,7 @@ class Scale:
     size: int
     exponent: float  # of the number itself
     effect: float  # of what it does to the activation
+    scaled: dict[tuple[str, int], np.ndarray]  # what makes the activation that is scaled; eval and train mode see it
 
 
 @dataclass
@@ -250,14 +251,15 @@ def plan_structure(
         module_ = model.get_submodule(path)
         if not list(module_.parameters()) and hasattr(module_, 'normalized_shape'):
             structure.attributes[path] = {'normalized_shape': [int(plan.lives(ids, keep).sum())]}
-    done: set[tuple[str, bytes, float]] = set()
+    done: set[tuple[Any, ...]] = set()
     for scale in plan.scales:
         whole = np.ones(scale.size, dtype=bool)
         for owner in scale.owners:
             whole &= alive[owner].all(-1)
         factor = float(whole.sum() / scale.size) ** -scale.effect
+        source = tuple((key, rows.tobytes()) for key, rows in scale.scaled.items())
         for (name, dim), rows in scale.rows.items():
-            mark = (f'{name}.{dim}', rows.tobytes(), scale.effect)
+            mark = (name, dim, rows.tobytes(), scale.effect, source)
             if factor != 1.0 and mark not in done and not (inside and name.startswith(inside)):
                 done.add(mark)
                 structure.scales.setdefault(name, []).append([dim, to_ranges(rows), factor])

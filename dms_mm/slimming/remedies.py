@@ -17,6 +17,7 @@ from .plan import Mend, Plan, Scale
 # Where an operator sees a size: ('out' or 'in', which tensor, which dimension or -1 for ids over several, and how many
 # calls further on: a reshape fails before the copy that it would make).
 Role = tuple[str, int, int, int]
+Rows = dict[tuple[str, int], np.ndarray]  # positions along a dimension of parameters
 
 
 def sizes_near(plan: Plan, mode: int, index: int, ahead: int) -> list[tuple[Role, int, list[np.ndarray]]]:
@@ -322,13 +323,35 @@ def _scale_remedies(plan: Plan, model: nn.Module, problem: Mismatch, call: Call,
                     continue
                 rows = _rows(plan, there.input_axes[k], there.makers[k] or frozenset())
                 if rows:
-                    scales.append(Scale((problem.mode, at), rows, found[1], found[0], exponent, sign * exponent))
+                    keys = _multiplied(plan, others[others.index(at) :], problem.mode, rows) or rows
+                    scales.append(Scale((problem.mode, at), keys, found[1], found[0], exponent, sign * exponent, rows))
             if scales:
                 calls = {s.call for s in scales}
                 yield Remedy(scales=scales, drop_scales=[s for s in plan.scales if s.call in calls])
 
 
-def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> dict[tuple[str, int], np.ndarray]:
+def _multiplied(plan: Plan, calls: list[int], mode: int, rows: Rows) -> Rows:
+    """Where the right operand of the next product with ``rows`` on a side is made: keys, whose scale is the score's.
+
+    Queries may go elsewhere too, into a relative position bias for one, that no scale applies to.
+    """
+    assert plan.trace is not None
+    for call in (plan.trace.calls[mode][i] for i in calls):
+        if call.name == 'aten::bmm' and len(call.makers) == 2:
+            left, right = (
+                _rows(plan, axes, makers) if axes and makers else {}
+                for axes, makers in zip(call.input_axes, call.makers)
+            )
+            if any(side and _same_rows(side, rows) for side in (left, right)):
+                return right
+    return {}
+
+
+def _same_rows(a: Rows, b: Rows) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> Rows:
     """Positions of parameters that carry the elements of a tensor: of its makers, or of what was factored into it."""
     assert plan.trace is not None
     elements = plan.trace.elements
@@ -337,7 +360,7 @@ def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> dict[tuple[
     raw = elements.wholes(np.concatenate([ids.ravel() for _, ids in entries]))
     # Exact ids tell queries from keys and values in one weight; a bias has the rows that it was added to.
     raw = np.concatenate([raw, *(bias[np.isin(weight, raw)] for weight, bias in plan.trace.biases)])
-    rows: dict[tuple[str, int], np.ndarray] = {}
+    rows: Rows = {}
     for name in sorted(makers, key=lambda n: -len(plan.shapes[n])):
         for d, line in enumerate(plan.trace.params[name]):
             hit = np.isin(line, raw)

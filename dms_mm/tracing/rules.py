@@ -353,6 +353,15 @@ def note_sum(t: Tracer, name: str, out: Any, tensors: Sequence[Any]) -> None:
                     result[path] = (*added, made)
         out._dms_sums = result
         out._dms_from = None
+        out._dms_rectified = False
+    elif short in ('relu', 'relu_') and len(tensors) == 1:
+        # An input that is rectified already passes as it is, once nothing is added to it.
+        out._dms_sums = {path: added for path, added in sums(tensors[0]).items() if path in t.rectified}
+        out._dms_rectified = True
+    elif short.endswith('_') and not short.startswith('_'):
+        # In place: what the tensor was is gone.
+        for x in t.tensors(out):
+            x._dms_sums, x._dms_rectified = {}, False
 
 
 # ------------------------------------------------------------------------------------------------- pointwise

@@ -94,6 +94,7 @@ class Tracer(TorchDispatchMode):
         self.calls: list[Call] = []
         self.record_costs = record_costs
         self.suspended = 0
+        self.rectified: set[str] = set()  # modules whose input has no negative values
         self.norms: dict[str, NormSpec] = {}
         self._starts: list[int] = []
         self._owners: list[ParamDim] = []
@@ -348,6 +349,7 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
             tracer.trace.io[path] = (_signature(tracer, first), None)
             if first is not None:
                 first._dms_sums = {**sums(first), path: ()}
+                (tracer.rectified.add if getattr(first, '_dms_rectified', False) else tracer.rectified.discard)(path)
             if tracer.suspended:
                 tracer.suspended += 1
             elif first is not None and tracer.entries(first):
