@@ -7,6 +7,7 @@ slimming) know no MMEngine, so their classes are registered from here.
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import Registry
 
@@ -18,6 +19,12 @@ MODELS = Registry('model', parent=MMENGINE_MODELS, scope='dms_mm', locations=['d
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='dms_mm', locations=['dms_mm.engine'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='dms_mm', locations=['dms_mm.datasets'])
 OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='dms_mm', locations=['dms_mm.engine.optimizers'])
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_CONSTRUCTORS,
+    scope='dms_mm',
+    locations=['dms_mm.engine.optimizers'],
+)
 UNITS = Registry('mutable unit', scope='dms_mm')
 RESOURCES = Registry('resource', scope='dms_mm')
 

@@ -74,6 +74,10 @@ def _dataloader_defaults(cfg: Config, field: str) -> None:
         defaults.persistent_workers = given.get('num_workers', 0) > 0
         defaults.update(given)
         cfg[field] = defaults
+    collate = cfg[field].get('collate_fn')
+    if isinstance(collate, dict) and '_scope_' in collate:
+        # Inherited from a library's config; the runner would hand it on to the function.
+        del collate['_scope_']
     if cfg[field].get('num_workers', 0) == 0:
         cfg[field]['persistent_workers'] = False
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from torch import nn
+from torch.utils._pytree import tree_flatten
 
 from ..algorithms.dms import build_architecture
 from ..engine.checkpoint import read_checkpoint
@@ -43,12 +44,14 @@ def export_onnx(model: nn.Module, example: torch.Tensor, path: str) -> float:
         expected = model(example)
     batch = torch.export.Dim('batch', min=1)
     torch.onnx.export(
-        model, (example,), path, dynamo=True, input_names=['input'], output_names=['output'],
+        model, (example,), path, dynamo=True, input_names=['input'],
         dynamic_shapes=({0: batch},), external_data=False, verbose=False,
     )  # fmt: skip
     session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
     outputs = session.run(None, {session.get_inputs()[0].name: example.numpy()})
-    leaves = [expected] if isinstance(expected, torch.Tensor) else list(expected)
+    leaves = [x for x in tree_flatten(expected)[0] if isinstance(x, torch.Tensor)]
+    if len(leaves) != len(outputs):
+        raise RuntimeError(f'ONNX Runtime gives {len(outputs)} outputs, the slim model {len(leaves)}')
     worst = 0.0
     for a, b in zip(leaves, outputs):
         worst = max(worst, float(np.abs(a.numpy() - b).max() / max(float(a.abs().max()), 1e-12)))

@@ -61,8 +61,12 @@ def train(argv: list[str] | None = None) -> None:
         checkpoint['type'] = 'dms_mm.CheckpointHook'
     hooks = list(cfg.get('custom_hooks') or [])
     kinds = {str(h.get('type')).rpartition('.')[2] for h in hooks}
-    if cfg.model.get('type') in ('DMS', 'dms_mm.DMS') and 'DMSHook' not in kinds:
-        hooks.append(dict(type='dms_mm.DMSHook'))
+    if cfg.model.get('type') in ('DMS', 'dms_mm.DMS'):
+        if 'DMSHook' not in kinds:
+            hooks.append(dict(type='dms_mm.DMSHook'))
+        if 'constructor' in cfg.optim_wrapper:
+            cfg.optim_wrapper.inner = cfg.optim_wrapper.constructor
+            cfg.optim_wrapper.constructor = 'dms_mm.SupernetOptimWrapperConstructor'
     if 'SafeCheckpointHook' not in kinds:
         hooks.append(dict(type='dms_mm.SafeCheckpointHook'))
     cfg.custom_hooks = hooks

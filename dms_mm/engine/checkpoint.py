@@ -141,7 +141,7 @@ class SafeCheckpointHook(Hook):
     priority = 'LOWEST'
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
-        for key in ('meta', 'message_hub', 'param_schedulers'):
+        for key in ('meta', 'message_hub', 'param_schedulers', 'optimizer'):
             if key in checkpoint:
                 checkpoint[key] = plain(checkpoint[key])
 

@@ -7,7 +7,8 @@ module without a fold reads its parameter as before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,18 @@ from ..topk import TopkBank
 from ..tracing.norms import NormSpec, weighted_norm
 
 FOLDS = '_dms_folds'
+_raw = 0
+
+
+@contextlib.contextmanager
+def raw_parameters() -> Iterator[None]:
+    """While inside, modules show their parameters as they are, for code that collects them by attribute."""
+    global _raw
+    _raw += 1
+    try:
+        yield
+    finally:
+        _raw -= 1
 
 
 class Fold:
@@ -103,7 +116,7 @@ def _property(name: str) -> property:
             raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
         value = parameters[name]
         folds = self.__dict__.get(FOLDS)
-        if folds is None or name not in folds or value is None:
+        if folds is None or name not in folds or value is None or _raw:
             return value
         return folds[name](value)
 

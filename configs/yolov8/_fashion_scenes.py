@@ -1,0 +1,82 @@
+# The recipe on tools/dataset_converters/fashion_scenes.py's data set, at 192 px; no download, small enough for a CPU.
+_base_ = './_supernet.py'
+
+data_root = 'data/fashion_scenes/'
+input_shape = (3, 192, 192)
+scale = (192, 192)
+classes = (
+    'T-shirt', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'
+)  # fmt: skip
+metainfo = dict(classes=classes)
+
+architecture = _base_.architecture
+architecture.bbox_head.head_module.num_classes = len(classes)
+architecture.train_cfg.assigner.num_classes = len(classes)
+
+train_pipeline = _base_.train_dataloader.dataset.pipeline
+train_pipeline_stage2 = _base_.custom_hooks[1].switch_pipeline
+test_pipeline = _base_.val_dataloader.dataset.pipeline
+for transform in [*train_pipeline, *train_pipeline_stage2, *test_pipeline]:
+    for key in ('img_scale', 'scale'):
+        if key in transform:
+            transform[key] = scale
+    if 'border' in transform:
+        transform['border'] = (-scale[0] // 2, -scale[1] // 2)
+
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    persistent_workers=False,
+    pin_memory=False,
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/train.json',
+        data_prefix=dict(img='train/'),
+        metainfo=metainfo,
+        filter_cfg=dict(filter_empty_gt=False, min_size=0),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    persistent_workers=False,
+    pin_memory=False,
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/val.json',
+        data_prefix=dict(img='val/'),
+        metainfo=metainfo,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    persistent_workers=False,
+    pin_memory=False,
+    dataset=dict(
+        data_root=data_root,
+        ann_file='annotations/test.json',
+        data_prefix=dict(img='test/'),
+        metainfo=metainfo,
+        pipeline=test_pipeline,
+    ),
+)
+val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
+test_evaluator = dict(ann_file=data_root + 'annotations/test.json')
+
+max_epochs = 30
+train_cfg = dict(max_epochs=max_epochs, val_interval=5, dynamic_intervals=None)
+default_hooks = dict(
+    param_scheduler=dict(max_epochs=max_epochs),
+    checkpoint=dict(interval=5, save_best=None, max_keep_ckpts=1),
+    logger=dict(interval=25),
+)
+# The average of a short run follows its weights faster.
+custom_hooks = [
+    {**_base_.custom_hooks[0], 'momentum': 0.002},
+    {**_base_.custom_hooks[1], 'switch_epoch': max_epochs - 5, 'switch_pipeline': train_pipeline_stage2},
+    dict(type='dms_mm.SafeCheckpointHook'),
+]
+del transform, key

@@ -1,0 +1,3 @@
+_base_ = './_supernet.py'
+
+model = _base_.architecture

@@ -1,0 +1,140 @@
+"""YOLOv8 in MMYOLO: searched, retrained, evaluated by COCO metrics and exported, on pasted digits."""
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+if importlib.util.find_spec('mmyolo') is None:
+    pytest.skip('needs mmyolo', allow_module_level=True)
+from test_tools import run
+
+import dms_mm
+from dms_mm.compat import import_scope
+from dms_mm.registry import MODELS, register_all
+
+ROOT = Path(__file__).parents[1]
+# Digits, because a package brings them; the garments differ in nothing but their names.
+TINY = ('--data', 'digits', '--images', '16', '8', '8')
+CLASSES = 'zero,one,two,three,four,five,six,seven,eight,nine'
+ENVIRONMENT = {'NO_ALBUMENTATIONS_UPDATE': '1'}
+
+
+def convert(out, *options):
+    script = ROOT / 'tools/dataset_converters/fashion_scenes.py'
+    result = subprocess.run(
+        [sys.executable, str(script), str(out), *options], capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    return out
+
+
+@pytest.fixture(scope='module')
+def scenes(tmp_path_factory):
+    return convert(tmp_path_factory.mktemp('scenes'), *TINY)
+
+
+def test_scenes_are_coco_and_the_same_for_a_seed(scenes, tmp_path):
+    from pycocotools.coco import COCO
+
+    again = convert(tmp_path / 'again', *TINY)
+    other = convert(tmp_path / 'other', '--data', 'digits', '--images', '2', '2', '2', '--seed', '1')
+
+    def marks(root):
+        return {
+            str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in root.rglob('*') if p.is_file()
+        }
+
+    assert marks(scenes) == marks(again) and len(marks(scenes)) == 35
+    assert marks(other)['train/000000.jpg'] != marks(scenes)['train/000000.jpg']
+    coco = COCO(str(scenes / 'annotations/train.json'))
+    assert len(coco.getImgIds()) == 16 and len(coco.getCatIds()) == 10
+    for annotation in coco.loadAnns(coco.getAnnIds()):
+        x, y, w, h = annotation['bbox']
+        assert w >= 6 and h >= 6 and x >= 0 and y >= 0 and x + w <= 256 and y + h <= 256
+
+
+def options(root, **more):
+    given = {f'{s}_dataloader.dataset.data_root': f'{root}/' for s in ('train', 'val', 'test')}
+    given |= {f'{s}_dataloader.dataset.metainfo.classes': CLASSES for s in ('train', 'val', 'test')}
+    given |= {f'{s}_evaluator.ann_file': f'{root}/annotations/{s}.json' for s in ('val', 'test')}
+    given |= {'train_dataloader.batch_size': 8, 'default_hooks.logger.interval': 1, 'train_cfg.max_epochs': 2}
+    given |= {'train_cfg.val_interval': 2, **more}
+    return ['--cfg-options', *(f'{k}={v}' for k, v in given.items())]
+
+
+@pytest.fixture(scope='module')
+def searched(scenes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('yolov8')
+    run(
+        'train', 'configs/yolov8/search_np_fashion-scenes.py', '--work-dir', folder, *options(scenes), env=ENVIRONMENT
+    )  # fmt: skip
+    return folder
+
+
+@pytest.mark.slow
+def test_search_retrain_evaluate_export(searched, scenes, tmp_path):
+    structure = json.loads((searched / 'structure.json').read_text())
+    assert 0.99 * 0.364e9 <= structure['resources']['macs'] <= 0.364e9
+    assert {u['kind'] for u in structure['units'].values()} == {'channel', 'depth'}
+    # Every weight is trained, those behind masks too: MMYOLO's constructor collects attributes.
+    log = next(searched.glob('*/*.log')).read_text()
+    assert 'Optimizer groups: 79 .bias, 79 conv.weight, 73 other' in log
+    given = {'model.structure': searched / 'structure.json', 'custom_hooks.1.switch_epoch': 1}
+    retrain = 'configs/yolov8/retrain_fashion-scenes.py'
+    run('train', retrain, '--work-dir', tmp_path / 'retrain', *options(scenes, **given), env=ENVIRONMENT)
+    run(
+        'test', retrain, tmp_path / 'retrain/epoch_2.pth', '--work-dir', tmp_path / 'test', '--out',
+        tmp_path / 'metrics.json', *options(scenes, **given), env=ENVIRONMENT,
+    )  # fmt: skip
+    assert 'coco/bbox_mAP' in json.loads((tmp_path / 'metrics.json').read_text())
+    slim = run(
+        'slim', 'configs/yolov8/search_np_fashion-scenes.py', searched / 'structure.json', '--checkpoint',
+        tmp_path / 'retrain/epoch_2.pth', '--out', tmp_path / 'slim', '--onnx', env=ENVIRONMENT,
+    )  # fmt: skip
+    assert 'agrees with the slim model' in slim.stdout
+
+
+@pytest.mark.slow
+def test_predictions_of_slim_and_masked_detector_are_the_same():
+    register_all()
+    import_scope('mmyolo')
+    from mmdet.structures import DetDataSample
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmyolo')
+    config = Config.fromfile(ROOT / 'configs/yolov8/_fashion_scenes.py')
+    torch.manual_seed(0)
+    model = revert_sync_batchnorm(MODELS.build(config.architecture)).eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight, 0.6, 1.4)
+            torch.nn.init.normal_(module.bias, 0, 0.2)
+    space = dms_mm.make_searchable(
+        model, torch.zeros(2, *config.input_shape), forward_fn=lambda m, x: m(x, mode='tensor')
+    )
+    generator = torch.Generator().manual_seed(1)
+    space.set_keep(
+        {
+            n: int(torch.randint(max(1, u.size // 2), u.size + 1, (1,), generator=generator))
+            for n, u in space.units.items()
+        }
+    )
+    slim = space.slim().eval()
+    assert type(slim) is type(model)
+    x = torch.rand(2, *config.input_shape, generator=generator)
+    meta = dict(ori_shape=(192, 192), img_shape=(192, 192), scale_factor=(1.0, 1.0), pad_param=None, img_id=0)
+    with torch.no_grad():
+        found = [m(x, [DetDataSample(metainfo=meta) for _ in x], mode='predict') for m in (space.model, slim)]
+    for a, b in zip(*found):
+        a, b = a.pred_instances, b.pred_instances
+        assert len(a) == len(b) > 0
+        assert (a.bboxes - b.bboxes).abs().max() < 1e-4 and (a.scores - b.scores).abs().max() < 1e-5
+        assert torch.equal(a.labels, b.labels)
