@@ -23,46 +23,30 @@ for transform in [*train_pipeline, *train_pipeline_stage2, *test_pipeline]:
     if 'border' in transform:
         transform['border'] = (-scale[0] // 2, -scale[1] // 2)
 
+loader = dict(batch_size=16, num_workers=0, persistent_workers=False, pin_memory=False)
+common = dict(data_root=data_root, metainfo=metainfo)
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=0,
-    persistent_workers=False,
-    pin_memory=False,
+    **loader,
     dataset=dict(
-        data_root=data_root,
+        **common,
         ann_file='annotations/train.json',
         data_prefix=dict(img='train/'),
-        metainfo=metainfo,
         filter_cfg=dict(filter_empty_gt=False, min_size=0),
         pipeline=train_pipeline,
     ),
 )
 val_dataloader = dict(
-    batch_size=16,
-    num_workers=0,
-    persistent_workers=False,
-    pin_memory=False,
+    **loader,
     dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/val.json',
-        data_prefix=dict(img='val/'),
-        metainfo=metainfo,
-        pipeline=test_pipeline,
+        **common, ann_file='annotations/val.json', data_prefix=dict(img='val/'), pipeline=test_pipeline
     ),
-)
+)  # fmt: skip
 test_dataloader = dict(
-    batch_size=16,
-    num_workers=0,
-    persistent_workers=False,
-    pin_memory=False,
+    **loader,
     dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/test.json',
-        data_prefix=dict(img='test/'),
-        metainfo=metainfo,
-        pipeline=test_pipeline,
+        **common, ann_file='annotations/test.json', data_prefix=dict(img='test/'), pipeline=test_pipeline
     ),
-)
+)  # fmt: skip
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = dict(ann_file=data_root + 'annotations/test.json')
 

@@ -1,14 +1,8 @@
 # timm's EfficientNet-B4 in MMPretrain's wrapper of timm backbones.
+_base_ = '../_b4.py'
+
 architecture = dict(
-    type='mmpretrain.ImageClassifier',
-    backbone=dict(type='mmpretrain.TIMMBackbone', model_name='efficientnet_b4', drop_path_rate=0.2),
-    neck=dict(type='mmpretrain.GlobalAveragePooling'),
-    head=dict(
-        type='dms_mm.DropoutLinearClsHead',
-        num_classes=1000,
-        in_channels=1792,
-        dropout_rate=0.2,
-        loss=dict(type='mmpretrain.LabelSmoothLoss', label_smooth_val=0.1, mode='original'),
-        topk=(1, 5),
+    backbone=dict(
+        _delete_=True, type='mmpretrain.TIMMBackbone', model_name='efficientnet_b4', drop_path_rate=0.2
     ),
-)
+)  # fmt: skip
