@@ -138,3 +138,49 @@ def test_predictions_of_slim_and_masked_detector_are_the_same():
         assert len(a) == len(b) > 0
         assert (a.bboxes - b.bboxes).abs().max() < 1e-4 and (a.scores - b.scores).abs().max() < 1e-5
         assert torch.equal(a.labels, b.labels)
+
+
+def smaller(value, size):
+    """A config with every picture size replaced: what a full-size recipe needs to run on a few small images."""
+    if isinstance(value, dict):
+        return type(value)({k: smaller(v, size) for k, v in value.items()})
+    if isinstance(value, tuple) and len(value) == 2 and all(type(v) is int and v >= 320 for v in value):
+        return (size, size)
+    return type(value)(smaller(v, size) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['retinanet_r50_fpn', 'faster-rcnn_r50_fpn', 'rtmdet-tiny'])
+def test_mmdetection_searches_and_retrains_by_inheritance(name, scenes, tmp_path):
+    def write(kind, **model):
+        config = Config.fromfile(ROOT / f'configs/mmdet/{kind}_{name}.py')
+        config = Config(smaller(config.to_dict(), 256))
+        classes = tuple(CLASSES.split(','))
+        for split in ('train', 'val'):
+            loader = config[f'{split}_dataloader']
+            loader.update(batch_size=4, num_workers=0, persistent_workers=False)
+            loader.dataset.update(
+                data_root=f'{scenes}/', ann_file=f'annotations/{split}.json', data_prefix=dict(img=f'{split}/'),
+                metainfo=dict(classes=classes),
+            )  # fmt: skip
+        config.val_evaluator.ann_file = str(scenes / 'annotations/val.json')
+        architecture = config.model.architecture
+        (architecture.roi_head.bbox_head if 'roi_head' in architecture else architecture.bbox_head).num_classes = 10
+        # Weights of ImageNet would be downloaded.
+        architecture.backbone.init_cfg = None
+        config.train_cfg.update(max_epochs=1, val_interval=1)
+        config.default_hooks.logger.interval = 1
+        config.model.update(model)
+        config.dump(tmp_path / f'{kind}.py')
+        return tmp_path / f'{kind}.py'
+
+    run('train', write('search', input_shape=(3, 256, 256)), '--work-dir', tmp_path / 'search', env=ENVIRONMENT)
+    found = json.loads((tmp_path / 'search/structure.json').read_text())
+    assert 0.495 <= found['resources']['macs'] / found['supernet']['macs'] <= 0.5
+    given = {k: str(tmp_path / 'search' / f) for k, f in (('structure', 'structure.json'), ('checkpoint', 'slim.pth'))}
+    run('train', write('retrain', **given), '--work-dir', tmp_path / 'retrain', env=ENVIRONMENT)
+    logs = [
+        json.loads(x) for x in next((tmp_path / 'retrain').glob('*/vis_data/scalars.json')).read_text().splitlines()
+    ]
+    # A detector that has learned nothing may give no boxes, and then there is no mAP.
+    assert len([x for x in logs if 'loss' in x]) == 4 and set(logs[-1]) >= {'time', 'step'} and 'loss' not in logs[-1]

@@ -89,9 +89,9 @@ class DMS(BaseModel):
         if pretrained is not None:
             load_pretrained(model, pretrained)
         example = torch.zeros(2, *input_shape)
-        self.__dict__['space'] = make_searchable(
-            model, example, forward_fn=lambda m, x: m(x, mode='tensor'), **dict(space or {})
-        )
+        from ..models.detection import tensor_forward
+
+        self.__dict__['space'] = make_searchable(model, example, forward_fn=tensor_forward, **dict(space or {}))
         self.structure = self.space.bank
         self.counters = nn.ModuleDict(self.space.counters)
         # Wrong targets and options fail here, before any training.

@@ -34,7 +34,9 @@ def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
         StructureError: the file is damaged or made for another architecture.
     """
     model = build_slim(build_architecture(architecture, data_preprocessor), structure)
-    if checkpoint is not None:
+    if checkpoint is None:
+        _check_initialisation(model)
+    else:
         load_pretrained(model, checkpoint)
         for module in model.modules():
             if isinstance(module, BaseModule):
@@ -43,6 +45,18 @@ def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
     if distillation is not None:
         Distillation(**distillation).attach(model)  # type: ignore[arg-type]
     return model  # type: ignore[return-value]
+
+
+def _check_initialisation(model: Any) -> None:
+    """Raises: ValueError where a part of the model would load weights of its full size."""
+    for name, module in model.named_modules():
+        given = getattr(module, 'init_cfg', None)
+        for entry in given if isinstance(given, (list, tuple)) else [given]:
+            if isinstance(entry, dict) and entry.get('type') == 'Pretrained':
+                raise ValueError(
+                    f'init_cfg of {name or "the model"} loads the weights of a full-size network into a slim one; give '
+                    '`checkpoint` (slim.pth of the search), or set init_cfg=None to train from scratch'
+                )
 
 
 MODELS.register_module(module=SlimModel)
