@@ -27,7 +27,7 @@ class Mixer(nn.Module):
         self.branch = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
 
     def forward(self, x):
-        return (x + self.branch(x)).relu()
+        return (x + self.branch(x)).abs()
 
 
 def mixers():
