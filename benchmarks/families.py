@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 from _docs import write_block  # noqa: E402
-from demo import accuracy, tool  # noqa: E402
+from demo import accuracy, spread, tool  # noqa: E402
 
 RESULTS = ROOT / 'benchmarks/results/families.jsonl'
 FAMILIES = ('resnet', 'efficientnet', 'deit')
@@ -64,14 +64,13 @@ def table() -> None:
             if not runs:
                 continue
             scores = [r['accuracy'] for r in sorted(runs, key=lambda r: r['seed'])]
-            spread = f' ± {statistics.stdev(scores):.2f}' if len(scores) > 1 else ''
 
             def mean(key: str, runs: list[dict] = runs) -> float:
                 return statistics.mean(r[key] for r in runs)
 
             lines.append(
                 f'| {family} {runs[0]["supernet"] / 1e6:.1f}M | {mean("macs") / 1e6:.2f}M | {method} '
-                f'| {statistics.mean(scores):.2f}{spread} | {", ".join(f"{s:.2f}" for s in scores)} '
+                f'| {spread(scores, 2)} | {", ".join(f"{s:.2f}" for s in scores)} '
                 f'| {mean("params") / 1000:,.0f}k | {mean("search_s"):.0f} | {mean("retrain_s"):.0f} |'
             )
     text = '\n'.join(lines)

@@ -24,8 +24,10 @@ from quality import accuracy, batches, fit, load
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 from _docs import write_block  # noqa: E402
+from demo import spread  # noqa: E402
 
 from dms_mm import Search, make_searchable  # noqa: E402
 
@@ -151,10 +153,9 @@ def table() -> None:
             return format(statistics.mean(r[key] for r in runs) / unit, form) if key in runs[0] else ''
 
         scores = [r['accuracy'] for r in runs]
-        spread = f' ± {statistics.stdev(scores):.2f}' if len(scores) > 1 else ''
         lines.append(
             f'| {method} | {mean("macs", ".2f", 1e6)}M | {mean("params", ".2f", 1e6)} | {mean("before", ".2f")} '
-            f'| {statistics.mean(scores):.2f}{spread} | {", ".join(f"{s:.2f}" for s in scores)} '
+            f'| {spread(scores, 2)} | {", ".join(f"{s:.2f}" for s in scores)} '
             f'| {mean("search_s", ".0f")} | {mean("finetune_s", ".0f")} |'
         )
     text = '\n'.join(lines)

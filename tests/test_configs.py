@@ -11,10 +11,10 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 pytest.importorskip('mmpretrain')
-from dms_mm.algorithms.dms import build_architecture  # noqa: E402
 from dms_mm.cli.common import load_config  # noqa: E402
 from dms_mm.cli.train import parse  # noqa: E402
 from dms_mm.cli.train import train as train_tool  # noqa: E402
+from dms_mm.models.build import build_architecture  # noqa: E402
 from dms_mm.registry import HOOKS  # noqa: E402
 
 ROOT = Path(__file__).parents[1]

@@ -1,11 +1,3 @@
-_base_ = ['./_imagenet_224.py', './_structure_only.py', './_b4.py']
+_base_ = './search_p-minus_en-b0.py'
 
-train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))
-model = dict(
-    type='dms_mm.DMS',
-    architecture=_base_.architecture,
-    input_shape=_base_.input_shape,
-    target=dict(macs=0.35e9),
-    pipeline='p-',
-    pretrained='work_dirs/pretrain_b4-224/epoch_450.pth',
-)
+model = dict(target=dict(macs=0.35e9))

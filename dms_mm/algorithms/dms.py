@@ -9,40 +9,15 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
+from ..models.build import build_architecture, load_pretrained
+from ..models.detection import tensor_forward
+from ..models.distill import Distillation
 from ..registry import MODELS
 from ..space import SearchSpace, make_searchable
 from .budget import parse_target
 from .search import Search
 
 PIPELINES = ('np', 'p', 'p-')
-
-
-def build_architecture(architecture: dict, data_preprocessor: Any = None) -> BaseModel:
-    """A host library's model from its config, with the runner's data preprocessor where the config has none."""
-    architecture = dict(architecture)
-    if data_preprocessor is not None:
-        architecture.setdefault('data_preprocessor', data_preprocessor)
-    model = MODELS.build(architecture)
-    if not isinstance(model, BaseModel):
-        raise TypeError(f'architecture must be an MMEngine BaseModel, got {type(model).__name__}')
-    return model
-
-
-def load_pretrained(model: nn.Module, path: str) -> None:
-    """Load a checkpoint strictly, on CPU, without unpickling anything but tensors.
-
-    Raises:
-        ValueError: unreadable or truncated file, or keys that don't fit; names the file and the first key.
-    """
-    from ..engine.checkpoint import read_checkpoint
-
-    state = read_checkpoint(path)
-    state = state.get('state_dict', state)
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    if missing or unexpected:
-        key = (list(missing) + list(unexpected))[0]
-        kind = 'lacks' if missing else 'has the unknown'
-        raise ValueError(f'checkpoint {path} does not fit {type(model).__name__}: it {kind} key {key!r}')
 
 
 @MODELS.register_module()
@@ -89,8 +64,6 @@ class DMS(BaseModel):
         if pretrained is not None:
             load_pretrained(model, pretrained)
         example = torch.zeros(2, *input_shape)
-        from ..models.detection import tensor_forward
-
         self.__dict__['space'] = make_searchable(model, example, forward_fn=tensor_forward, **dict(space or {}))
         self.structure = self.space.bank
         self.counters = nn.ModuleDict(self.space.counters)
@@ -100,8 +73,6 @@ class DMS(BaseModel):
         self.start_search(1)
         if distillation is not None:
             # After the space is made: the hooks belong to this model, not to slim copies of it.
-            from ..models.distill import Distillation
-
             Distillation(**distillation).attach(model)
         if pipeline == 'p-':
             for p in model.parameters():

@@ -55,7 +55,7 @@ def inspect(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     options: dict[str, Any] = {}
     if osp.isfile(args.config):
-        from ..algorithms.dms import build_architecture
+        from ..models.build import build_architecture
 
         cfg = load_config(args)
         from mmengine.registry import init_default_scope

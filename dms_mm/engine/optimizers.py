@@ -1,25 +1,15 @@
 """Optimizers that recipes of the paper need and MMEngine has not, and constructors that see a supernet's parameters."""
 
-from typing import Any
-
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
+from timm.optim import RMSpropTF
 from torch import nn
 
 from ..mutators.fold import raw_parameters
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 
-
-def register_timm_optimizers() -> None:
-    """timm's RMSprop as TensorFlow computes it: epsilon under the root, the rate inside the momentum."""
-    try:
-        from timm.optim import RMSpropTF
-    except ImportError:  # timm is optional; a config that names the class then fails with MMEngine's own message
-        return
-    OPTIMIZERS.register_module(name='RMSpropTF', module=RMSpropTF, force=True)
-
-
-register_timm_optimizers()
+# TensorFlow's RMSprop: epsilon under the root, the rate inside the momentum.
+OPTIMIZERS.register_module(name='RMSpropTF', module=RMSpropTF, force=True)
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -38,5 +28,4 @@ class SupernetOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         with raw_parameters():
-            wrapper: Any = self.inner(model)
-        return wrapper
+            return self.inner(model)

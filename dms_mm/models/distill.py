@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ..algorithms.dms import build_architecture, load_pretrained
 from ..registry import MODELS
+from .build import build_architecture, load_pretrained
 
 
 @MODELS.register_module()

@@ -8,9 +8,9 @@ from typing import Any
 
 from mmengine.model import BaseModel, BaseModule
 
-from ..algorithms.dms import build_architecture, load_pretrained
 from ..registry import MODELS
 from ..slimming import build_slim
+from .build import build_architecture, load_pretrained
 from .distill import Distillation
 
 

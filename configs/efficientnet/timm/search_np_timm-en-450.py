@@ -1,11 +1,6 @@
-_base_ = ['../_imagenet_224.py', '../_search_recipe.py', './_b4.py']
+_base_ = './search_np_timm-en-b0.py'
 
-model = dict(
-    type='dms_mm.DMS',
-    architecture=_base_.architecture,
-    input_shape=_base_.input_shape,
-    target=dict(macs=0.45e9),
-)
+model = dict(target=dict(macs=0.45e9))
 
 # The paper's EN-450 takes 4 epochs.
 train_cfg = dict(max_epochs=4)
