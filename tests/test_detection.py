@@ -81,7 +81,7 @@ def searched(scenes, tmp_path_factory):
 @pytest.mark.slow
 def test_search_retrain_evaluate_export(searched, scenes, tmp_path):
     structure = json.loads((searched / 'structure.json').read_text())
-    assert 0.99 * 0.364e9 <= structure['resources']['macs'] <= 0.364e9
+    assert 0.99 * 0.2528e9 <= structure['resources']['macs'] <= 0.2528e9
     assert {u['kind'] for u in structure['units'].values()} == {'channel', 'depth'}
     # Every weight is trained, those behind masks too: MMYOLO's constructor collects attributes.
     log = next(searched.glob('*/*.log')).read_text()
@@ -130,7 +130,7 @@ def test_predictions_of_slim_and_masked_detector_are_the_same():
     slim = space.slim().eval()
     assert type(slim) is type(model)
     x = torch.rand(2, *config.input_shape, generator=generator)
-    meta = dict(ori_shape=(192, 192), img_shape=(192, 192), scale_factor=(1.0, 1.0), pad_param=None, img_id=0)
+    meta = dict(ori_shape=(160, 160), img_shape=(160, 160), scale_factor=(1.0, 1.0), pad_param=None, img_id=0)
     with torch.no_grad():
         found = [m(x, [DetDataSample(metainfo=meta) for _ in x], mode='predict') for m in (space.model, slim)]
     for a, b in zip(*found):

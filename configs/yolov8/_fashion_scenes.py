@@ -1,9 +1,9 @@
-# The recipe on tools/dataset_converters/fashion_scenes.py's data set, at 192 px; no download, small enough for a CPU.
+# The recipe on tools/dataset_converters/fashion_scenes.py's data set, at 160 px; no download, small enough for a CPU.
 _base_ = './_supernet.py'
 
 data_root = 'data/fashion_scenes/'
-input_shape = (3, 192, 192)
-scale = (192, 192)
+input_shape = (3, 160, 160)
+scale = (160, 160)
 classes = (
     'T-shirt', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot'
 )  # fmt: skip
@@ -50,17 +50,18 @@ test_dataloader = dict(
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = dict(ann_file=data_root + 'annotations/test.json')
 
-max_epochs = 30
-train_cfg = dict(max_epochs=max_epochs, val_interval=5, dynamic_intervals=None)
+max_epochs = 8
+train_cfg = dict(max_epochs=max_epochs, val_interval=2, dynamic_intervals=None)
 default_hooks = dict(
-    param_scheduler=dict(max_epochs=max_epochs),
-    checkpoint=dict(interval=5, save_best=None, max_keep_ckpts=1),
+    # The warm-up of a run of 1,000 iterations can't take 1,000.
+    param_scheduler=dict(max_epochs=max_epochs, warmup_epochs=1, warmup_mim_iter=100),
+    checkpoint=dict(interval=2, save_best=None, max_keep_ckpts=1),
     logger=dict(interval=25),
 )
 # The average of a short run follows its weights faster.
 custom_hooks = [
     {**_base_.custom_hooks[0], 'momentum': 0.002},
-    {**_base_.custom_hooks[1], 'switch_epoch': max_epochs - 5, 'switch_pipeline': train_pipeline_stage2},
+    {**_base_.custom_hooks[1], 'switch_epoch': max_epochs - 2, 'switch_pipeline': train_pipeline_stage2},
     dict(type='dms_mm.SafeCheckpointHook'),
 ]
 del transform, key
