@@ -100,7 +100,7 @@ def run_one(seed: int, method: str, out: Path) -> None:
 def table() -> None:
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     lines = [
-        '| model | GMACs | params | test mAP | by seed | mAP50 | validation mAP along the training | search s | training s |',
+        '| model | GMACs | params | test mAP | by seed | mAP50 | validation mAP on the way | search s | training s |',
         '| --- | --- | --- | --- | --- | --- | --- | --- | --- |',
     ]
     for method in METHODS:

@@ -1,6 +1,7 @@
 """What the supernets of configs/ cost here: MACs, parameters, tracing, a search step and its memory.
 
-    python benchmarks/supernets.py [--family efficientnet] [--steps 5]    # into the README of every family
+    python benchmarks/supernets.py run [--family efficientnet] [--only NAME] [--steps 5]   # results/supernets.jsonl
+    python benchmarks/supernets.py table                                # into the README of every family
 
 A step is forward, backward and optimizer on random images, on this CPU; ``step`` and ``memory`` are a search's
 share of the plain training's, medians of neighbouring steps in one run and peak resident sizes of two processes.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import json
 import logging
 import statistics
 import subprocess
@@ -24,11 +26,12 @@ import torch  # noqa: E402
 from _docs import write_block  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 
+RESULTS = ROOT / 'benchmarks/results/supernets.jsonl'
 # One config of every supernet and budget, and a batch that this CPU takes.
 PLAN = {
     'efficientnet': {
         'search_np_en-350': 8, 'search_np_en-b0': 8, 'search_np_en-450': 8, 'search_np_en-b1': 2, 'search_np_en-b2': 2,
-        'timm/search_np_timm-en-b0': 8, 'timm/search_np_en-b2': 2,
+        'timm/search_np_timm-en-b0': 8, 'timm/search_np_timm-en-b2': 2,
     },
     'deit': {'search_np_deit-t': 8},
     'resnet': {'search_np_r50': 4, 'search_p_r50-1.6g': 8, 'search_p-minus_r50-3g': 8},
@@ -94,43 +97,63 @@ def peak(name: str, searching: bool, size: int) -> int:
     return int(out.stdout.split()[-1]) * 1024
 
 
-def measure(name: str, size: int, steps: int) -> str:
+def measure(family: str, name: str, size: int, steps: int) -> None:
+    """Append one row to the results: giga-MACs, million parameters, seconds, and the search's shares."""
     from dms_mm.algorithms.budget import uniform_keep
 
-    plain, search = Trainer(name, False), Trainer(name, True)
+    path = f'{family}/{name}'
+    plain, search = Trainer(path, False), Trainer(path, True)
     data = batch(plain.shape, size)
     pairs = [(plain.step(*data), search.step(*data)) for _ in range(steps + 1)][1:]
     space = search.model.space
     target = search.search.targets['macs']
-    full = dict(space.supernet)
-    units = len(space.units)
     keep = uniform_keep(space, {'macs': target}, scale_depth=True)
     params = space.counters['params'].count(keep, space.bank)
     del plain
-    memory = peak(name, True, size) / peak(name, False, size)
-    line = (
-        f'| {name.rpartition("/")[2] if "timm" not in name else name.partition("/")[2]} | {full["macs"] / 1e9:.2f} '
-        f'| {full["params"] / 1e6:.1f} | {units} | {target / 1e9:g} | {params / 1e6:.1f} '
-        f'| {search.seconds:.0f} | {size} | {statistics.median(a for a, _ in pairs):.1f} '
-        f'| {statistics.median(b / a for a, b in pairs):.2f} | {memory:.2f} |'
-    )
-    print(line, flush=True)
-    return line
+    row = dict(
+        family=family, name=name.rpartition('/')[2], gmacs=round(space.supernet['macs'] / 1e9, 2),
+        mparams=round(space.supernet['params'] / 1e6, 1), units=len(space.units), target=target / 1e9,
+        uniform=round(params / 1e6, 1), build=round(search.seconds), batch=size,
+        plain=round(statistics.median(a for a, _ in pairs), 1),
+        step=round(statistics.median(b / a for a, b in pairs), 2),
+        memory=round(peak(path, True, size) / peak(path, False, size), 2),
+    )  # fmt: skip
+    with RESULTS.open('a') as file:
+        file.write(json.dumps(row) + '\n')
+    print(row, flush=True)
+
+
+def table(family: str) -> None:
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    lines = [
+        '| config | supernet GMACs | params M | units | target GMACs | params M, uniform | build s | batch '
+        '| plain step s | step | memory |',
+        '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    for r in rows:
+        if r['family'] == family:
+            lines.append(
+                f'| {r["name"]} | {r["gmacs"]:.2f} | {r["mparams"]:.1f} | {r["units"]} | {r["target"]:g} '
+                f'| {r["uniform"]:.1f} | {r["build"]} | {r["batch"]} | {r["plain"]:.1f} | {r["step"]:.2f} '
+                f'| {r["memory"]:.2f} |'
+            )
+    write_block(f'configs/{family}/README.md', 'measured', '\n'.join(lines))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('command', choices=['run', 'table'])
     parser.add_argument('--family', nargs='+', choices=list(PLAN), default=list(PLAN))
+    parser.add_argument('--only', nargs='+', help='names of configs')
     parser.add_argument('--steps', type=int, default=5)
     args = parser.parse_args()
     for family in args.family:
-        lines = [
-            '| config | supernet GMACs | params M | units | target GMACs | params M, uniform | build s | batch '
-            '| plain step s | step | memory |',
-            '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
-        ]
-        lines += [measure(f'{family}/{name}', size, args.steps) for name, size in PLAN[family].items()]
-        write_block(f'configs/{family}/README.md', 'measured', '\n'.join(lines))
+        if args.command == 'table':
+            table(family)
+            continue
+        for name, size in PLAN[family].items():
+            if not args.only or name.rpartition('/')[2] in args.only:
+                measure(family, name, size, args.steps)
 
 
 if __name__ == '__main__':

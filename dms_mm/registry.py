@@ -6,6 +6,7 @@ slimming) know no MMEngine, so their classes are registered from here.
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
@@ -25,6 +26,9 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='dms_mm',
     locations=['dms_mm.engine.optimizers'],
 )
+MODEL_WRAPPERS = Registry(
+    'model wrapper', parent=MMENGINE_WRAPPERS, scope='dms_mm', locations=['dms_mm.engine.cpu_parallel']
+)
 UNITS = Registry('mutable unit', scope='dms_mm')
 RESOURCES = Registry('resource', scope='dms_mm')
 
@@ -33,7 +37,9 @@ UNITS.register_module(name='depth', module=DepthUnit)
 RESOURCES.register_module(name='macs', module=ResourceModel)
 RESOURCES.register_module(name='params', module=ResourceModel, force=True)
 
-__all__ = ['BLOCKS', 'DATASETS', 'HOOKS', 'MODELS', 'OPTIMIZERS', 'RESOURCES', 'UNITS', 'register_all']
+__all__ = [
+    'BLOCKS', 'DATASETS', 'HOOKS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'RESOURCES', 'UNITS', 'register_all',
+]  # fmt: skip
 
 
 def register_all() -> None:
@@ -41,5 +47,6 @@ def register_all() -> None:
     import dms_mm.algorithms.dms
     import dms_mm.datasets
     import dms_mm.engine
+    import dms_mm.engine.cpu_parallel
     import dms_mm.engine.optimizers
     import dms_mm.models  # noqa: F401

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from mmengine.config import Config
 
 if importlib.util.find_spec('mmyolo') is None:
     pytest.skip('needs mmyolo', allow_module_level=True)
-from test_tools import run
+from test_tools import free_port, run
 
 import dms_mm
 from dms_mm.compat import import_scope
@@ -99,6 +100,27 @@ def test_search_retrain_evaluate_export(searched, scenes, tmp_path):
         tmp_path / 'retrain/epoch_2.pth', '--out', tmp_path / 'slim', '--onnx', env=ENVIRONMENT,
     )  # fmt: skip
     assert 'agrees with the slim model' in slim.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_synchronise_norms_and_hold_the_same_masks(scenes, tmp_path):
+    config = tmp_path / 'search.py'
+    config.write_text(
+        f"_base_ = '{ROOT}/configs/yolov8/search_np_fashion-scenes.py'\n"
+        "custom_imports = dict(imports=['same_on_ranks'], allow_failed_imports=False)\n"
+        "custom_hooks = [*_base_.custom_hooks, dict(type='SameOnRanks')]\n"
+    )
+    result = subprocess.run(
+        ['bash', 'tools/dist_train.sh', str(config), '2', '--work-dir', str(tmp_path / 'search'),
+         *options(scenes, **{'train_dataloader.batch_size': 4})],
+        cwd=ROOT, capture_output=True, text=True, timeout=400,
+        env={**os.environ, **ENVIRONMENT, 'PORT': str(free_port()), 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1',
+             'PYTHONPATH': f'{ROOT}/tests'},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
+    assert (result.stdout + result.stderr).count('masks equal on 2 ranks') == 4
+    structure = json.loads((tmp_path / 'search/structure.json').read_text())
+    assert 0.99 * 0.2528e9 <= structure['resources']['macs'] <= 0.2528e9
 
 
 @pytest.mark.slow

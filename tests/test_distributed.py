@@ -1,15 +1,15 @@
 """Two processes with half the batch give the structure of one with the whole batch (no batch statistics)."""
 
-import socket
-
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from test_tools import free_port
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 import dms_mm
+from dms_mm.engine.cpu_parallel import sync_on_cpu
 
 
 class Net(nn.Module):
@@ -55,12 +55,43 @@ def search(rank, world, port, folder):
 
 
 def test_two_processes_equal_one(tmp_path):
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port = free_port()
     search(0, 1, port, tmp_path)
     mp.spawn(search, args=(2, port, tmp_path), nprocs=2)
     ratios = [torch.load(tmp_path / f'{n}.pt', weights_only=True) for n in ('1-0', '2-0', '2-1')]
     torch.testing.assert_close(ratios[1], ratios[0], rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(ratios[2], ratios[1], rtol=0, atol=0)
     assert len({(tmp_path / f'{n}.json').read_text() for n in ('1-0', '2-0', '2-1')}) == 1
+
+
+def normalise(rank, world, port, folder):
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.SyncBatchNorm(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.SyncBatchNorm(4))
+    nn.init.uniform_(model[1].weight, 0.5, 1.5)
+    model = model.double()
+    if world > 1:
+        dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=world)
+        sync_on_cpu(model)
+    x = torch.randn(8, 3, 9, 9, dtype=torch.float64)
+    for _ in range(2):
+        y = model(x[:2] if world > 1 and rank == 0 else x[2:] if world > 1 else x)
+    y.square().mul(torch.arange(4.0).view(4, 1, 1) + 1).sum().backward()
+    state = {**model.state_dict(), **{f'grad {k}': p.grad for k, p in model.named_parameters()}, 'y': y.detach()}
+    torch.save(state, f'{folder}/norm-{world}-{rank}.pt')
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def test_norms_on_cpu_take_the_statistics_of_all_ranks(tmp_path):
+    """Batches of unequal size, six and two images: outputs, running statistics and gradients of all eight at once."""
+    normalise(0, 1, None, tmp_path)
+    mp.spawn(normalise, args=(2, free_port(), tmp_path), nprocs=2)
+    whole, *parts = (torch.load(tmp_path / f'norm-{n}.pt', weights_only=True) for n in ('1-0', '2-0', '2-1'))
+    torch.testing.assert_close(torch.cat([p['y'] for p in parts]), whole['y'])
+    for key, value in whole.items():
+        if key.startswith('grad'):
+            torch.testing.assert_close(parts[0][key] + parts[1][key], value)
+        elif key != 'y':
+            torch.testing.assert_close(parts[0][key], value)
+            torch.testing.assert_close(parts[1][key], value)

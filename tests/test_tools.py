@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -204,18 +205,19 @@ def test_plain_host_configs_and_uniform_scaling(tmp_path):
     assert 0.099 <= structure.resources['macs'] / structure.supernet['macs'] <= 0.1
 
 
-@pytest.mark.slow
-def test_two_processes_hold_the_same_structure(tmp_path):
-    import socket
-
+def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+        return s.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_two_processes_hold_the_same_structure(tmp_path):
     result = subprocess.run(
         ['bash', 'tools/dist_train.sh', 'configs/demo/search.py', '2', '--work-dir', str(tmp_path), '--cfg-options',
          *SHORT, 'train_cfg.max_iters=6', 'train_dataloader.batch_size=32'],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={**os.environ, 'PORT': str(port), 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'},
+        env={**os.environ, 'PORT': str(free_port()), 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1'},
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-3000:]
     assert 0.099 <= Structure.load(tmp_path / 'structure.json').resources['macs'] / 3768896 <= 0.1

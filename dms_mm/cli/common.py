@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.registry import DefaultScope
+from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
 from ..compat import import_scope
@@ -96,17 +96,12 @@ def prepare_launch(cfg: Config) -> None:
         os.environ.setdefault('WORLD_SIZE', os.environ['OMPI_COMM_WORLD_SIZE'])
     torch.distributed.init_process_group('gloo')
     if cfg.get('model_wrapper_cfg') is None:
-        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+        cfg.model_wrapper_cfg = dict(type='dms_mm.CPUDistributedDataParallel')
     cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
 
 
 def build_runner(cfg: Config) -> Runner:
-    runner_type = cfg.get('runner_type')
-    if runner_type is None:
-        return Runner.from_cfg(cfg)
-    from mmengine.registry import RUNNERS
-
-    return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg) if cfg.get('runner_type') is None else RUNNERS.build(cfg)
 
 
 def tool(main: Callable[[list[str] | None], Any]) -> Callable[[list[str] | None], int]:
