@@ -123,43 +123,162 @@ def test_two_processes_synchronise_norms_and_hold_the_same_masks(scenes, tmp_pat
     assert 0.99 * 0.2528e9 <= structure['resources']['macs'] <= 0.2528e9
 
 
-@pytest.mark.slow
-def test_predictions_of_slim_and_masked_detector_are_the_same():
+def build(architecture):
+    """A YOLOv8 with norms that matter."""
     register_all()
     import_scope('mmyolo')
-    from mmdet.structures import DetDataSample
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import init_default_scope
 
     init_default_scope('mmyolo')
-    config = Config.fromfile(ROOT / 'configs/yolov8/_fashion_scenes.py')
     torch.manual_seed(0)
-    model = revert_sync_batchnorm(MODELS.build(config.architecture)).eval()
+    model = revert_sync_batchnorm(MODELS.build(architecture)).eval()
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.6, 1.4)
             torch.nn.init.normal_(module.bias, 0, 0.2)
-    space = dms_mm.make_searchable(
-        model, torch.zeros(2, *config.input_shape), forward_fn=lambda m, x: m(x, mode='tensor')
-    )
-    generator = torch.Generator().manual_seed(1)
+    return model
+
+
+def randomly_cut(model, shape, seed=1):
+    """A search space over the model with a random hard structure."""
+    space = dms_mm.make_searchable(model, torch.zeros(2, *shape), forward_fn=lambda m, x: m(x, mode='tensor'))
+    generator = torch.Generator().manual_seed(seed)
     space.set_keep(
         {
             n: int(torch.randint(max(1, u.size // 2), u.size + 1, (1,), generator=generator))
             for n, u in space.units.items()
         }
     )
+    return space
+
+
+def coco_metrics(truth, found, path):
+    """COCO metrics of predictions against each image's first boxes of ``truth``, moved a little."""
+    from mmdet.evaluation.metrics import CocoMetric
+    from mmengine.registry import DefaultScope
+
+    marks = []
+    for image, sample in enumerate(truth):
+        kept = sample.pred_instances[:12]
+        for box, label in zip(kept.bboxes.tolist(), kept.labels.tolist()):
+            w, h = box[2] - box[0], box[3] - box[1]
+            box = [box[0] + 0.1 * w * (len(marks) % 4), box[1], w, h]
+            marks.append(dict(id=len(marks) + 1, image_id=image, category_id=label, bbox=box, area=w * h, iscrowd=0))
+    names = CLASSES.split(',')
+    path.write_text(
+        json.dumps(
+            dict(
+                images=[dict(id=i, width=160, height=160) for i in range(len(truth))], annotations=marks,
+                categories=[dict(id=i, name=n) for i, n in enumerate(names)],
+            )
+        )
+    )  # fmt: skip
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        metric = CocoMetric(ann_file=str(path), metric='bbox')
+        metric.dataset_meta = dict(classes=tuple(names))
+        metric.process({}, [s.to_dict() for s in found])
+        return metric.evaluate(len(found))
+
+
+@pytest.mark.slow
+def test_slim_masked_and_reloaded_detector_predict_the_same(tmp_path):
+    architecture = Config.fromfile(ROOT / 'configs/yolov8/_fashion_scenes.py').architecture
+    space = randomly_cut(build(architecture), (3, 160, 160))
+    from mmdet.structures import DetDataSample
+
     slim = space.slim().eval()
-    assert type(slim) is type(model)
-    x = torch.rand(2, *config.input_shape, generator=generator)
-    meta = dict(ori_shape=(160, 160), img_shape=(160, 160), scale_factor=(1.0, 1.0), pad_param=None, img_id=0)
-    with torch.no_grad():
-        found = [m(x, [DetDataSample(metainfo=meta) for _ in x], mode='predict') for m in (space.model, slim)]
-    for a, b in zip(*found):
-        a, b = a.pred_instances, b.pred_instances
-        assert len(a) == len(b) > 0
-        assert (a.bboxes - b.bboxes).abs().max() < 1e-4 and (a.scores - b.scores).abs().max() < 1e-5
-        assert torch.equal(a.labels, b.labels)
+    assert type(slim) is type(space.model)
+    space.structure().save(tmp_path / 'structure.json')
+    reloaded = dms_mm.build_slim(build(architecture), tmp_path / 'structure.json').eval()
+    reloaded.load_state_dict(slim.state_dict(), strict=True)
+    x = torch.rand(8, 3, 160, 160, generator=torch.Generator().manual_seed(2))
+    meta = dict(ori_shape=(160, 160), img_shape=(160, 160), scale_factor=(1.0, 1.0), pad_param=None)
+
+    def predict(model):
+        with torch.no_grad():
+            samples = [DetDataSample(metainfo=dict(meta, img_id=i)) for i in range(len(x))]
+            return [s.to('cpu') for s in model(x, samples, mode='predict')]
+
+    masked, *others = (predict(m) for m in (space.model, slim, reloaded))
+    metrics = coco_metrics(masked, masked, tmp_path / 'truth.json')
+    assert 0.1 < metrics['coco/bbox_mAP'] < 0.95
+    for found in others:
+        for a, b in zip(masked, found):
+            a, b = a.pred_instances, b.pred_instances
+            assert len(a) == len(b) > 0
+            assert (a.bboxes - b.bboxes).abs().max() < 1e-4 and (a.scores - b.scores).abs().max() < 1e-5
+            assert torch.equal(a.labels, b.labels)
+        assert coco_metrics(masked, found, tmp_path / 'truth.json') == metrics
+
+
+@pytest.mark.slow
+def test_switch_to_deploy_fuses_the_branches_of_a_slim_detector():
+    """MMYOLO's YOLOv6 has RepVGG blocks; YOLOv8 has nothing to fuse, and the call leaves it as it is."""
+    for name in ('yolov6/yolov6_n_syncbn_fast_8xb32-400e_coco.py', 'yolov8/yolov8_n_syncbn_fast_8xb16-500e_coco.py'):
+        config = Config.fromstring(f"_base_ = 'mmyolo::{name}'", '.py')
+        space = randomly_cut(build(config.model), (3, 128, 128))
+        from mmyolo.utils import switch_to_deploy
+
+        slim = space.slim().eval()
+        x = torch.rand(2, 3, 128, 128)
+        with torch.no_grad():
+            before, modules = slim(x, mode='tensor'), len(list(slim.modules()))
+            switch_to_deploy(slim)
+            after = slim(x, mode='tensor')
+        assert (len(list(slim.modules())) < modules) == ('yolov6' in name)
+        for a, b in zip(before, after):
+            for y, z in zip(a, b):
+                assert y is z is None or (y - z).abs().max() < 1e-4 * y.abs().max()
+
+
+@pytest.mark.slow
+def test_full_size_configs_pretrain_search_and_retrain(scenes, tmp_path):
+    """The configs for COCO as they are, with two batches of two images of 640 px in place of the data."""
+
+    def train(name, *more, **model):
+        folder = tmp_path / name
+        config = tmp_path / f'{name}.py'
+        few = dict(batch_size=2, num_workers=0, persistent_workers=False)
+        # Their 80 classes stay; the scenes have ten of them.
+        names = tuple(f'{i}' for i in range(80))
+        data = dict(
+            data_root=f'{scenes}/', ann_file='annotations/train.json', data_prefix=dict(img='train/'),
+            metainfo=dict(classes=(*CLASSES.split(','), *names[10:])),
+        )  # fmt: skip
+        inherited = Config.fromfile(ROOT / f'configs/yolov8/{name}.py').custom_hooks
+        child = dict(
+            train_dataloader=dict(**few, dataset=dict(data, indices=4)),
+            # Training ends after an epoch, by schedules left as long as they are.
+            custom_hooks=[*inherited, dict(type='mmengine.OneEpoch', steps=2)],
+            default_hooks=dict(logger=dict(interval=1)),
+            model=model,
+        )
+        config.write_text(
+            f"_base_ = '{ROOT}/configs/yolov8/{name}.py'\n"
+            "custom_imports = dict(imports=['one_epoch'], allow_failed_imports=False)\n"
+            + ''.join(f'{k} = {v!r}\n' for k, v in child.items())
+        )
+        run(
+            'train', config, '--work-dir', folder, '--no-validate', *more,
+            env={**ENVIRONMENT, 'PYTHONPATH': f'{ROOT}/tests'},
+        )  # fmt: skip
+        logs = [json.loads(x) for x in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+        assert len(logs) == 2 and all(0 < x['loss'] < 1e5 for x in logs)
+        return folder
+
+    def found(folder):
+        structure = json.loads((folder / 'structure.json').read_text())
+        assert 0.99 * 4.2e9 <= structure['resources']['macs'] <= 4.2e9
+        # Of YOLOv8-s Ultralytics reports 28.6G operations, two of which are one MAC.
+        assert abs(structure['supernet']['macs'] / 14.3e9 - 1) < 0.02
+        return str(folder / 'structure.json')
+
+    pretrained = train('pretrain_yolov8') / 'epoch_1.pth'
+    searched = train('search_np_yolov8-n')
+    train('retrain_yolov8-n', structure=found(searched))
+    searched = train('search_p_yolov8-n', pretrained=str(pretrained))
+    train('finetune_yolov8-n', structure=found(searched), checkpoint=str(searched / 'slim.pth'))
 
 
 def smaller(value, size):

@@ -95,3 +95,14 @@ def test_norms_on_cpu_take_the_statistics_of_all_ranks(tmp_path):
         elif key != 'y':
             torch.testing.assert_close(parts[0][key], value)
             torch.testing.assert_close(parts[1][key], value)
+
+
+def test_a_model_that_synchronises_norms_is_traced_in_training_mode_too(tmp_path):
+    dist.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    try:
+        model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.SyncBatchNorm(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        space = dms_mm.make_searchable(model, torch.zeros(2, 3, 8, 8))
+    finally:
+        dist.destroy_process_group()
+    assert 'not traced' not in space.report()
+    assert type(model[1]) is nn.SyncBatchNorm and len(space.units) == 1

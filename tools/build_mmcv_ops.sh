@@ -38,5 +38,6 @@ if ! ls "$CACHE"/*.whl >/dev/null 2>&1; then
     mv "$WORK"/out/*.whl "$CACHE"/
 fi
 "$PY" -m pip install -q --force-reinstall --no-deps "$CACHE"/*.whl
+cd /  # or Python would find the sources, which hold no compiled ops
 "$PY" -c 'import mmcv.ops'
 echo "mmcv $VERSION with compiled ops is installed."

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import stateless
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map
@@ -422,6 +423,25 @@ def _mode_of(model: nn.Module, training: bool) -> Iterator[None]:
             m.training = flag
 
 
+class _LocalNorm(_BatchNorm):
+    """A batch normalisation for any number of axes."""
+
+    def _check_input_dim(self, input: torch.Tensor) -> None: ...
+
+
+@contextlib.contextmanager
+def _local_norms(model: nn.Module) -> Iterator[None]:
+    """Keep nn.SyncBatchNorm from the other processes, and from turning away tensors that are not on a GPU."""
+    synchronised: list[nn.Module] = [m for m in model.modules() if type(m) is nn.SyncBatchNorm]
+    try:
+        for module in synchronised:
+            module.__class__ = _LocalNorm
+        yield
+    finally:
+        for module in synchronised:
+            module.__class__ = nn.SyncBatchNorm
+
+
 @contextlib.contextmanager
 def _no_fastpath() -> Iterator[None]:
     """Keep nn.TransformerEncoderLayer and nn.MultiheadAttention from their fused inference kernels."""
@@ -466,6 +486,7 @@ def run_fake(
         # Attention as its products and softmax, whatever kernel runs it later.
         sdpa_kernel(SDPBackend.MATH),
         _no_fastpath(),
+        _local_norms(model),
         stateless._reparametrize_module(model, tensors),
         module_stack(model, tracer),
         mode,

@@ -1,0 +1,8 @@
+_base_ = ['../_imagenet_256.py', '../_finetune_recipe.py', './_b7.py']
+
+model = dict(
+    type='dms_mm.SlimModel',
+    architecture=_base_.architecture,
+    structure='work_dirs/search_p_timm-en-b1/structure.json',
+    checkpoint='work_dirs/search_p_timm-en-b1/slim.pth',
+)

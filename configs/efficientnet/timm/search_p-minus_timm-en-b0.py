@@ -1,0 +1,11 @@
+_base_ = ['../_imagenet_224.py', '../_structure_only.py', './_b4.py']
+
+train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))
+model = dict(
+    type='dms_mm.DMS',
+    architecture=_base_.architecture,
+    input_shape=_base_.input_shape,
+    target=dict(macs=0.39e9),
+    pipeline='p-',
+    pretrained='work_dirs/pretrain_timm-b4-224/epoch_450.pth',
+)

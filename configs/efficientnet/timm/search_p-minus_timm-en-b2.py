@@ -1,0 +1,11 @@
+_base_ = ['../_imagenet_288.py', '../_structure_only.py', './_b7.py']
+
+train_dataloader = dict(sampler=dict(type='InfiniteSampler', shuffle=True))
+model = dict(
+    type='dms_mm.DMS',
+    architecture=_base_.architecture,
+    input_shape=_base_.input_shape,
+    target=dict(macs=1.1e9),
+    pipeline='p-',
+    pretrained='work_dirs/pretrain_timm-b7-288/epoch_450.pth',
+)
