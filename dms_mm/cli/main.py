@@ -1,11 +1,11 @@
-"""The command ``dms``: ``dms inspect``, ``dms train``, ``dms test``, ``dms slim``, ``dms uniform``."""
+"""The command ``dms``: ``dms inspect``, ``dms train``, ``dms test``, ``dms slim``, ``dms uniform``, ``dms host``."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-COMMANDS = ('inspect', 'train', 'test', 'slim', 'uniform')
+COMMANDS = ('inspect', 'train', 'test', 'slim', 'uniform', 'host')
 
 
 def main() -> int:
