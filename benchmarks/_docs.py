@@ -1,7 +1,8 @@
-"""Put a table that a benchmark made between its markers in a document."""
+"""Rows of results, and the tables made of them between their markers in a document."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -18,3 +19,14 @@ def write_block(document: str, name: str, text: str) -> None:
     if count != 1:
         raise SystemExit(f'{document} has no block {name!r}')
     path.write_text(content)
+
+
+def append_row(path: Path, row: dict) -> None:
+    """Add a result to a file of JSON lines, and show it."""
+    with path.open('a') as file:
+        file.write(json.dumps(row) + '\n')
+    print(row, flush=True)
+
+
+def read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]

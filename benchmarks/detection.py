@@ -3,6 +3,7 @@
     python tools/dataset_converters/fashion_scenes.py data/fashion_scenes
     python benchmarks/detection.py run [--seed 0 1 2] [--methods searched]    # appends to results/detection.jsonl
     python benchmarks/detection.py table                                      # into docs/benchmarks.md
+    python benchmarks/detection.py tried     # recipes of the search that were given up, from detection_tried.jsonl
 
 Both are trained from scratch by one recipe; validation is measured along the way, the test split once, at the end.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
-from _docs import write_block  # noqa: E402
+from _docs import append_row, read_rows, write_block  # noqa: E402
 from demo import spread, tool  # noqa: E402
 
 RESULTS = ROOT / 'benchmarks/results/detection.jsonl'
@@ -92,13 +93,11 @@ def run_one(seed: int, method: str, out: Path) -> None:
         mAP_50=round(100 * metrics['coco/bbox_mAP_50'], 1), curve=[round(x, 1) for x in curve], macs=size['macs'],
         params=size['params'], search_s=round(seconds), train_s=round(trained),
     )  # fmt: skip
-    with RESULTS.open('a') as file:
-        file.write(json.dumps(row) + '\n')
-    print(row, flush=True)
+    append_row(RESULTS, row)
 
 
 def table() -> None:
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    rows = read_rows(RESULTS)
     lines = [
         '| model | GMACs | params | test mAP | by seed | mAP50 | validation mAP on the way | search s | training s |',
         '| --- | --- | --- | --- | --- | --- | --- | --- | --- |',
@@ -123,15 +122,22 @@ def table() -> None:
     write_block('docs/benchmarks.md', 'detection', text)
 
 
+def tried() -> None:
+    lines = ['| search | seed | validation mAP on the way | test mAP |', '| --- | --- | --- | --- |']
+    for r in read_rows(RESULTS.with_name('detection_tried.jsonl')):
+        lines.append(f'| {r["recipe"]} | {r["seed"]} | {", ".join(map(str, r["curve"]))} | {r["mAP"]} |')
+    write_block('docs/benchmarks.md', 'detection-tried', '\n'.join(lines))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('command', choices=['run', 'table'])
+    parser.add_argument('command', choices=['run', 'table', 'tried'])
     parser.add_argument('--seed', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=list(METHODS))
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs/detection')
     args = parser.parse_args()
-    if args.command == 'table':
-        table()
+    if args.command != 'run':
+        {'table': table, 'tried': tried}[args.command]()
         return
     for seed in args.seed:
         for method in args.methods:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
-from _docs import write_block  # noqa: E402
+from _docs import append_row, read_rows, write_block  # noqa: E402
 from demo import accuracy, spread, tool  # noqa: E402
 
 RESULTS = ROOT / 'benchmarks/results/families.jsonl'
@@ -47,13 +47,11 @@ def run_one(family: str, seed: int, method: str, out: Path) -> None:
         macs=structure['resources']['macs'], params=structure['resources']['params'],
         supernet=structure['supernet']['macs'], search_s=round(seconds, 1), retrain_s=round(retraining, 1),
     )  # fmt: skip
-    with RESULTS.open('a') as file:
-        file.write(json.dumps(row) + '\n')
-    print(row, flush=True)
+    append_row(RESULTS, row)
 
 
 def table() -> None:
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    rows = read_rows(RESULTS)
     lines = [
         '| supernet | MACs | structure | test accuracy | by seed | params | search s | retrain s |',
         '| --- | --- | --- | --- | --- | --- | --- | --- |',

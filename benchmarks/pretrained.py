@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import sys
 import time
@@ -26,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
-from _docs import write_block  # noqa: E402
+from _docs import append_row, read_rows, write_block  # noqa: E402
 from demo import spread  # noqa: E402
 
 from dms_mm import Search, make_searchable  # noqa: E402
@@ -133,13 +132,11 @@ def run(seed: int, budget: float, methods: list[str]) -> None:
 
 def record(row: dict) -> None:
     row = {k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}
-    with RESULTS.open('a') as file:
-        file.write(json.dumps(row) + '\n')
-    print(row, flush=True)
+    append_row(RESULTS, row)
 
 
 def table() -> None:
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    rows = read_rows(RESULTS)
     lines = [
         '| method | MACs | params | before finetuning | test accuracy | by seed | search s | finetuning s |',
         '| --- | --- | --- | --- | --- | --- | --- | --- |',

@@ -11,16 +11,18 @@ have |t| above 2 in 5% of the cases.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
-from _docs import write_block  # noqa: E402
+from _docs import append_row, read_rows, write_block  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.registry import HOOKS  # noqa: E402
+
+from dms_mm.cli.train import train  # noqa: E402
 
 RESULTS = ROOT / 'benchmarks/results/signal.jsonl'
 SERIES: list[torch.Tensor] = []
@@ -43,10 +45,6 @@ class Record(Hook):
 
 
 def run(path: str, out: Path) -> None:
-    from mmengine.config import Config
-
-    from dms_mm.cli.train import train
-
     hooks = [*Config.fromfile(path).custom_hooks, dict(type='mmengine.Record')]
     out.mkdir(parents=True, exist_ok=True)
     child = out / 'config.py'
@@ -60,9 +58,7 @@ def run(path: str, out: Path) -> None:
         t = part.mean(0) / (part.std(0) / len(part) ** 0.5).clamp_min(1e-30)
         thirds.append([round(float(t.abs().median()), 1), round(100 * float((t.abs() > 2).double().mean()))])
     row = dict(config=str(Path(path).with_suffix('')), units=values.shape[1], steps=len(values), thirds=thirds)
-    with RESULTS.open('a') as file:
-        file.write(json.dumps(row) + '\n')
-    print(row, flush=True)
+    append_row(RESULTS, row)
 
 
 def table() -> None:
@@ -70,8 +66,7 @@ def table() -> None:
         '| search | units | steps | median t, by third of the steps | units with t above 2 |',
         '| --- | --- | --- | --- | --- |',
     ]
-    for line in RESULTS.read_text().splitlines():
-        r = json.loads(line)
+    for r in read_rows(RESULTS):
         medians, shares = zip(*r['thirds'])
         lines.append(
             f'| {r["config"].removeprefix("configs/")} | {r["units"]} | {r["steps"]} '
@@ -87,7 +82,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.command == 'table':
         table()
-    for path in args.configs if args.command == 'run' else []:
+        return
+    for path in args.configs:
         run(path, ROOT / 'work_dirs/signal' / Path(path).stem)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import logging
 import statistics
 import subprocess
@@ -23,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
-from _docs import write_block  # noqa: E402
+from _docs import append_row, read_rows, write_block  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 
 RESULTS = ROOT / 'benchmarks/results/supernets.jsonl'
@@ -118,13 +117,11 @@ def measure(family: str, name: str, size: int, steps: int) -> None:
         step=round(statistics.median(b / a for a, b in pairs), 2),
         memory=round(peak(path, True, size) / peak(path, False, size), 2),
     )  # fmt: skip
-    with RESULTS.open('a') as file:
-        file.write(json.dumps(row) + '\n')
-    print(row, flush=True)
+    append_row(RESULTS, row)
 
 
 def table(family: str) -> None:
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    rows = read_rows(RESULTS)
     lines = [
         '| config | supernet GMACs | params M | units | target GMACs | params M, uniform | build s | batch '
         '| plain step s | step | memory |',

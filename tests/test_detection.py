@@ -155,10 +155,10 @@ def build(architecture):
     return model
 
 
-def randomly_cut(model, shape, seed=1):
+def randomly_cut(model, shape):
     """A search space over the model with a random hard structure."""
     space = dms_mm.make_searchable(model, torch.zeros(2, *shape), forward_fn=lambda m, x: m(x, mode='tensor'))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(1)
     space.set_keep(
         {
             n: int(torch.randint(max(1, u.size // 2), u.size + 1, (1,), generator=generator))
@@ -168,30 +168,27 @@ def randomly_cut(model, shape, seed=1):
     return space
 
 
-def coco_metrics(truth, found, path):
-    """COCO metrics of predictions against each image's first boxes of ``truth``, moved a little."""
-    from mmdet.evaluation.metrics import CocoMetric
-    from mmengine.registry import DefaultScope
-
+def write_truth(samples, path):
+    """A COCO file of each image's first predictions, moved a little."""
     marks = []
-    for image, sample in enumerate(truth):
+    for image, sample in enumerate(samples):
         kept = sample.pred_instances[:12]
         for box, label in zip(kept.bboxes.tolist(), kept.labels.tolist()):
             w, h = box[2] - box[0], box[3] - box[1]
             box = [box[0] + 0.1 * w * (len(marks) % 4), box[1], w, h]
             marks.append(dict(id=len(marks) + 1, image_id=image, category_id=label, bbox=box, area=w * h, iscrowd=0))
-    names = CLASSES.split(',')
-    path.write_text(
-        json.dumps(
-            dict(
-                images=[dict(id=i, width=160, height=160) for i in range(len(truth))], annotations=marks,
-                categories=[dict(id=i, name=n) for i, n in enumerate(names)],
-            )
-        )
-    )  # fmt: skip
+    images = [dict(id=i, width=160, height=160) for i in range(len(samples))]
+    categories = [dict(id=i, name=n) for i, n in enumerate(CLASSES.split(','))]
+    path.write_text(json.dumps(dict(images=images, annotations=marks, categories=categories)))
+
+
+def coco_metrics(found, path):
+    from mmdet.evaluation.metrics import CocoMetric
+    from mmengine.registry import DefaultScope
+
     with DefaultScope.overwrite_default_scope('mmdet'):
         metric = CocoMetric(ann_file=str(path), metric='bbox')
-        metric.dataset_meta = dict(classes=tuple(names))
+        metric.dataset_meta = dict(classes=tuple(CLASSES.split(',')))
         metric.process({}, [s.to_dict() for s in found])
         return metric.evaluate(len(found))
 
@@ -213,10 +210,11 @@ def test_slim_masked_and_reloaded_detector_predict_the_same(tmp_path):
     def predict(model):
         with torch.no_grad():
             samples = [DetDataSample(metainfo=dict(meta, img_id=i)) for i in range(len(x))]
-            return [s.to('cpu') for s in model(x, samples, mode='predict')]
+            return model(x, samples, mode='predict')
 
     masked, *others = (predict(m) for m in (space.model, slim, reloaded))
-    metrics = coco_metrics(masked, masked, tmp_path / 'truth.json')
+    write_truth(masked, tmp_path / 'truth.json')
+    metrics = coco_metrics(masked, tmp_path / 'truth.json')
     assert 0.1 < metrics['coco/bbox_mAP'] < 0.95
     for found in others:
         for a, b in zip(masked, found):
@@ -224,7 +222,7 @@ def test_slim_masked_and_reloaded_detector_predict_the_same(tmp_path):
             assert len(a) == len(b) > 0
             assert (a.bboxes - b.bboxes).abs().max() < 1e-4 and (a.scores - b.scores).abs().max() < 1e-5
             assert torch.equal(a.labels, b.labels)
-        assert coco_metrics(masked, found, tmp_path / 'truth.json') == metrics
+        assert coco_metrics(found, tmp_path / 'truth.json') == metrics
 
 
 @pytest.mark.slow
@@ -251,15 +249,15 @@ def test_switch_to_deploy_fuses_the_branches_of_a_slim_detector():
 def test_full_size_configs_pretrain_search_and_retrain(scenes, tmp_path):
     """The configs for COCO as they are, with two batches of two images of 640 px in place of the data."""
 
-    def train(name, *more, **model):
+    def train(name, **model):
         folder = tmp_path / name
         config = tmp_path / f'{name}.py'
         few = dict(batch_size=2, num_workers=0, persistent_workers=False)
         # Their 80 classes stay; the scenes have ten of them.
-        names = tuple(f'{i}' for i in range(80))
+        classes = (*CLASSES.split(','), *map(str, range(10, 80)))
         data = dict(
             data_root=f'{scenes}/', ann_file='annotations/train.json', data_prefix=dict(img='train/'),
-            metainfo=dict(classes=(*CLASSES.split(','), *names[10:])),
+            metainfo=dict(classes=classes),
         )  # fmt: skip
         inherited = Config.fromfile(ROOT / f'configs/yolov8/{name}.py').custom_hooks
         child = dict(
@@ -275,7 +273,7 @@ def test_full_size_configs_pretrain_search_and_retrain(scenes, tmp_path):
             + ''.join(f'{k} = {v!r}\n' for k, v in child.items())
         )
         run(
-            'train', config, '--work-dir', folder, '--no-validate', *more,
+            'train', config, '--work-dir', folder, '--no-validate',
             env={**ENVIRONMENT, 'PYTHONPATH': f'{ROOT}/tests'},
         )  # fmt: skip
         logs = [json.loads(x) for x in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()]
