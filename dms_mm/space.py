@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from .mutables import ChannelUnit, DepthUnit, MutableUnit
-from .mutators.blocks import find_depth_units
+from .mutators.blocks import close_gates, find_depth_units
 from .mutators.channels import find_channel_units
-from .mutators.fold import Fold, OutputMask, fold_of, install_norm, is_affine, strip
+from .mutators.fold import Fold, OutputMask, fold_of, install_convolution, install_norm, is_affine, strip
 from .reasons import remedy_of
 from .resources import ResourceModel
 from .slimming.check import Mismatch, first_mismatch
@@ -142,18 +142,23 @@ class SearchSpace:
         return self.counters[name](self.bank)
 
     # -- structure
-    def structure(self) -> Structure:
-        """The present hard structure."""
+    def structure(self, renumber: bool = False) -> Structure:
+        """The present hard structure; with ``renumber``, kept blocks of a slim model are numbered from 0 on."""
         keep = self.bank.hard_keep().cpu().numpy()
         structure = plan_structure(self.plan, keep, self.model, self.units)
+        structure.renumber = renumber
         structure.resources = dict(self.resources())
         structure.supernet = dict(self.supernet)
         return structure
 
-    def slim(self) -> nn.Module:
-        """A new, plain, independent model with the kept weights."""
+    def slim(self, renumber: bool = False) -> nn.Module:
+        """A new, plain, independent model with the kept weights.
+
+        Blocks keep their names in ``state_dict``, and removed ones stand as ``nn.Identity``, unless ``renumber``: then
+        lists of blocks close their gaps. Only for models whose forward goes through such a list from end to end.
+        """
         plain = strip(self._copy())
-        return build_slim(plain, self.structure())
+        return build_slim(plain, self.structure(renumber))
 
     def _copy(self) -> nn.Module:
         # The folds hold the bank; copying it along would be waste.
@@ -260,6 +265,7 @@ def make_searchable(
     tie_known_widths(traced, model)
     depth_units = find_depth_units(model, traced, blocks) if depth else []
     while True:
+        close_gates(model, traced, depth_units)
         found: list[MutableUnit] = [*find_channel_units(traced, **options), *depth_units]  # type: ignore[arg-type]
         found = [u for u in found if u.size]
         if not found:
@@ -371,6 +377,16 @@ def _settle(
     ]
     queue = list(trials)
     replaced = 0
+    if plan.copies:
+        # A forward that counts its blocks can't do with fewer; then their copies stay.
+        keep = np.ones(len(plan.units), dtype=bool)
+        keep[[element for path, element in plan.blocks if any(path == copy.block for copy in plan.copies)]] = False
+        problem = test(keep)
+        if problem is not None:
+            for gate in plan.trace.gates.values():
+                elements.freeze(np.array([gate.id]), 'a block whose copy stays in a concatenation')
+            notes.append(f'copies of removed blocks stay in concatenations, because without them {problem.message}')
+            return False
     while queue:
         keep, blocks = queue.pop(0)
         problem = test(keep)
@@ -475,10 +491,15 @@ def _install(space: SearchSpace, traced: Trace) -> None:
     def folds(name: str) -> list[Fold]:
         return [fold_of(module, key, bank) for module, key in holders[id(parameters[name])]]
 
+    depth = np.array([isinstance(u, DepthUnit) for u in space.units.values()])
+
     def pieces(owner: np.ndarray, only: set[int] | None = None) -> Iterator[tuple[list[int], torch.Tensor | None]]:
-        """Units and index of each column of a dimension's elements."""
+        """Units and index of each column of a dimension's elements.
+
+        What a block concatenates stays as a copy of its input while the block is masked.
+        """
         for column in owner.T:
-            inside = column >= 0
+            inside = (column >= 0) & ~depth[segment[np.maximum(column, 0)]]
             if only is not None:
                 inside &= np.isin(segment[np.maximum(column, 0)], list(only))
             if not inside.any():
@@ -516,6 +537,10 @@ def _install(space: SearchSpace, traced: Trace) -> None:
             mask = Fold(bank)
             mask.pieces = [(0, *piece) for piece in pieces(owner)]
             install_norm(model.get_submodule(path), spec, mask)
+    for path, (standard, inputs) in traced.standardised.items():
+        mask = Fold(bank)
+        mask.pieces = [(0, *piece) for piece in pieces(plan.owner(inputs))] if inputs is not None else []
+        install_convolution(model.get_submodule(path), standard, mask)
     for unit in space.units.values():
         if not isinstance(unit, DepthUnit):
             continue

@@ -79,11 +79,15 @@ def slim(argv: list[str] | None = None) -> None:
     parser.add_argument('structure', help='structure.json of the search')
     parser.add_argument('--checkpoint', help='checkpoint of the supernet or of the slim model')
     parser.add_argument('--out', default='slim', help='folder to write to (default: slim)')
+    parser.add_argument(
+        '--renumber', action='store_true', help='number the kept blocks of every list from 0 on, without gaps'
+    )
     parser.add_argument('--onnx', action='store_true', help='also export ONNX, checked in ONNX Runtime')
     parser.add_argument('--input-shape', type=int, nargs=3, metavar=('C', 'H', 'W'), help='of one sample, for ONNX')
     args = parser.parse_args(argv)
     cfg = load_config(args)
     structure = Structure.load(args.structure)
+    structure.renumber |= args.renumber
     from mmengine.registry import init_default_scope
 
     init_default_scope(cfg.get('default_scope', 'mmengine'))

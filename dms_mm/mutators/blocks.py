@@ -9,13 +9,16 @@ output has the same shape and the same elements as its input.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ..mutables import DepthUnit
 from ..tracing import Trace
+from ..tracing.elements import IntArray
+from ..tracing.tracer import Gate
 from .fold import is_affine
 
 Adapter = Callable[[Any], 'str | None']
@@ -173,6 +176,42 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
             blocks = [path for path, _ in group]
             units.append(DepthUnit(name=name, size=len(group), blocks=blocks, branches=[b for _, b in group]))
     return units
+
+
+def close_gates(model: nn.Module, trace: Trace, units: Sequence[DepthUnit]) -> None:
+    """Keep the copies of removed blocks in a concatenation wherever they can't be folded into what reads them.
+
+    They can if only weights of plain products read them, and if the forward goes through an ``nn.ModuleList``, which
+    a block can be taken out of.
+    """
+    elements = trace.elements
+    blocks = {path for unit in units if unit.size for path in unit.blocks}
+    seen: list[IntArray] = [ids for _, ids in [*trace.norms.values(), *trace.group_norms.values(), *trace.requests]]
+    for path, gate in trace.gates.items():
+        readers = readers_of(trace, gate)
+        plain = readers and all(
+            (name, dim) in trace.consumers
+            and name not in trace.grouped
+            and name.rpartition('.')[0] not in trace.standardised
+            and np.array_equal(elements.find(trace.params[name][dim]), elements.find(gate.line))
+            for name, dim in readers
+        )
+        root = elements.find(np.array([gate.id]))
+        inside = type(model.get_submodule(path.rpartition('.')[0])) is nn.ModuleList
+        if path not in blocks or not plain or not inside or any(np.isin(elements.parts(i), root).any() for i in seen):
+            elements.freeze(np.array([gate.id]), 'a block whose copy stays in a concatenation')
+    elements.resolve()
+
+
+def readers_of(trace: Trace, gate: Gate) -> list[tuple[str, int]]:
+    """Dimensions of parameters that live and die with a block that is concatenated."""
+    root = trace.elements.find(np.array([gate.id]))
+    return [
+        (name, d)
+        for name, dims in trace.params.items()
+        for d, ids in enumerate(dims)
+        if np.isin(trace.elements.parts(ids), root).any()
+    ]
 
 
 def _joined(runs: Runs, trace: Trace) -> Runs:

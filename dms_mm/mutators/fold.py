@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..topk import TopkBank
-from ..tracing.norms import NormSpec, weighted_norm
+from ..tracing.norms import NormSpec, masked_forward
+from ..tracing.standardised import StandardSpec, convolve, standardise
 
 FOLDS = '_dms_folds'
 _raw = 0
@@ -84,20 +85,39 @@ class MaskedNorm:
         self.module, self.spec, self.mask = module, spec, mask
         self.ones: Tensor | None = None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         module = self.module
         units = [u for _, units, _ in self.mask.pieces for u in units]
         if not any(self.mask.bank.cut[u] for u in units):
-            return type(module).forward(module, x)  # every mask is one
+            return type(module).forward(module, x, *args, **kwargs)  # every mask is one
         size = x.shape[self.spec.dim]
         if self.ones is None or self.ones.device != x.device:
             self.ones = torch.ones(size, device=x.device, dtype=self.mask.bank.mask.dtype)
-        mask = self.mask(self.ones.to(self.mask.bank.mask.dtype))
+        return masked_forward(module, x, self.spec, self.mask(self.ones.to(self.mask.bank.mask.dtype)))
 
-        def parameter(*names: str) -> Tensor | None:
-            return next((getattr(module, n) for n in names if module._parameters.get(n) is not None), None)
 
-        return weighted_norm(x, self.spec, mask, parameter('weight', 'gamma', 'scale'), parameter('bias', 'beta'))
+class MaskedConvolution:
+    """The forward of a convolution with a standardised weight: statistics over what lives, masks behind them."""
+
+    def __init__(self, module: nn.Module, spec: StandardSpec, mask: Fold) -> None:
+        self.module, self.spec, self.mask = module, spec, mask
+
+    def __call__(self, x: Tensor) -> Tensor:
+        module, bank = self.module, self.mask.bank
+        weight: Any = module._parameters['weight']
+        fold = module.__dict__.get(FOLDS, {}).get('weight')
+        units = [u for f in (self.mask, fold) if f is not None for _, units, _ in f.pieces for u in units]
+        units += [unit for unit, _ in fold.scalars] if fold is not None else []
+        if not any(bank.cut[u] for u in units):
+            return type(module).forward(module, x)  # every mask is one
+        mask = self.mask(torch.ones(weight.shape[1], device=weight.device, dtype=bank.mask.dtype))
+        weight = standardise(weight, self.spec, mask, module._parameters.get('gain'))
+        return convolve(module, x, weight if fold is None else fold(weight), self.spec.same)
+
+
+def install_convolution(module: nn.Module, spec: StandardSpec, mask: Fold) -> None:
+    """Replace the forward of this one module; its class and parameters stay."""
+    module.__dict__['forward'] = MaskedConvolution(module, spec, mask)
 
 
 def install_norm(module: nn.Module, spec: NormSpec, mask: Fold) -> None:
@@ -146,7 +166,7 @@ def strip(model: nn.Module) -> nn.Module:
     """Take every fold and output mask off a model, in place."""
     for module in model.modules():
         module.__dict__.pop(FOLDS, None)
-        if isinstance(module.__dict__.get('forward'), MaskedNorm):
+        if isinstance(module.__dict__.get('forward'), (MaskedNorm, MaskedConvolution)):
             del module.__dict__['forward']
         for key, hook in list(module._forward_hooks.items()):
             if isinstance(hook, OutputMask):

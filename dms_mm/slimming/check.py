@@ -104,7 +104,7 @@ def first_mismatch(
         found = [c for c in tracer.calls if counted(c) and not (c.module + '.').startswith(skipped)]
         queue = list(reversed(wanted))
         i = wanted[0][0] if wanted else 0
-        loose_add = False
+        loose_add: str | None = None  # a module whose product may be followed by the sum with its bias
         left_out: tuple[int, Call] | None = None
         for have in found:
             # A copy of a single group, say, may be left out on either side.
@@ -118,13 +118,15 @@ def first_mismatch(
                 # A linear layer picks its product by the strides of its input, with or without the bias in it.
                 if queue and queue[-1][1].name == 'aten::add' and queue[-1][1].module == want.module:
                     queue.pop()
-                loose_add = have.name != 'aten::addmm'
+                loose_add = have.module if have.name != 'aten::addmm' else None
                 continue
-            if loose_add and have.name == 'aten::add' and want.name != 'aten::add':
+            bias = loose_add == have.module and have.name == 'aten::add'
+            if bias and (want.name, want.module) != (have.name, have.module):
                 queue.append((i, want))
-                loose_add = False
+                loose_add = None
                 continue
-            loose_add = False
+            if have.name not in REARRANGE:
+                loose_add = None
             if not _same_name(want.name, have.name):
                 return Mismatch(mode, i, f'{have.name} runs instead of {what}')
             # Scratch outputs (saved statistics) carry no axes and may differ between devices.

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from ..mutables import ChannelUnit, DepthUnit, MutableUnit
+from ..mutators.blocks import readers_of
 from ..resources.model import Dim, Term
 from ..tracing import Trace
 from ..tracing.elements import IntArray
@@ -46,6 +47,18 @@ class Scale:
 
 
 @dataclass
+class Copy:
+    """Without ``block``, its columns of a weight, from ``start`` on, are added to those of what it would copy."""
+
+    block: str
+    parameter: str
+    dim: int
+    start: int
+    source: int
+    size: int
+
+
+@dataclass
 class Plan:
     """Per parameter and dimension the elements of every position, (n, K), -1 for none; a position lives if all do."""
 
@@ -53,6 +66,7 @@ class Plan:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     grouped: dict[str, str] = field(default_factory=dict)
     blocks: list[tuple[str, int]] = field(default_factory=list)  # (block, its element)
+    copies: list[Copy] = field(default_factory=list)
     mends: list[Mend] = field(default_factory=list)
     scales: list[Scale] = field(default_factory=list)
     roots: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # an id of each element
@@ -93,6 +107,12 @@ def make_plan(trace: Trace, units: Sequence[MutableUnit], model: nn.Module) -> P
                 plan.lookup[trace.elements.find(roots)] = unit.start + k
         elif isinstance(unit, DepthUnit):
             plan.blocks += [(path, unit.start + k) for k, path in enumerate(unit.blocks)]
+    for path, element in plan.blocks:
+        if path in trace.gates and not trace.elements.is_frozen(trace.gates[path].id):
+            gate = trace.gates[path]
+            plan.lookup[trace.elements.find(np.array([gate.id]))] = element
+            for name, dim in readers_of(trace, gate):
+                plan.copies.append(Copy(path, name, dim, gate.start, gate.source, gate.size))
     tensors: dict[str, Tensor] = dict(model.named_parameters())
     tensors.update(model.named_buffers())
     for name, dims in trace.params.items():
@@ -219,6 +239,12 @@ def plan_structure(
     structure = Structure(removed=removed, parameters=len(list(model.named_parameters())))
     assert plan.trace is not None
     structure.outputs = {p: plan.trace.outputs.get(p, 0) for p in removed if p in plan.trace.calling}
+    # The last block first: what it copies may be a copy itself.
+    for copy in reversed(plan.copies):
+        if copy.block in removed:
+            ranges = [to_ranges(np.arange(copy.size) + first) for first in (copy.source, copy.start)]
+            structure.folds.setdefault(copy.parameter, []).append([copy.dim, *ranges])
+    structure.dropped = [p for p in removed if any(p == copy.block for copy in plan.copies)]
     inside = tuple(path + '.' for path in removed)
     kept_first: dict[str, int] = {}
     for name, owners in plan.owners.items():

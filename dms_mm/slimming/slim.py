@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -102,9 +102,9 @@ def _fits(model: nn.Module, structure: Structure) -> None:
                 f'parameter {name!r} has shape {tuple(tensors[name].shape)} in the model but {tuple(shape)} in the '
                 f'structure. {advice}'
             )
-    missing = [name for name in structure.scales if name not in tensors]
+    missing = [name for name in [*structure.scales, *structure.folds] if name not in tensors]
     if missing:
-        raise StructureError(f'{owner} has no parameter {missing[0]!r}, which the structure scales. {advice}')
+        raise StructureError(f'{owner} has no parameter {missing[0]!r}, which the structure changes. {advice}')
     modules = dict(model.named_modules())
     for path in [*structure.removed, *structure.attributes]:
         if path not in modules:
@@ -122,7 +122,8 @@ def build_slim(model: nn.Module, structure: Structure | str | os.PathLike[str]) 
         structure: a :class:`Structure` or the path of its file.
 
     Returns:
-        The same module with smaller parameters; classes and names as before, removed blocks are ``nn.Identity``.
+        The same module with smaller parameters; classes and names as before, removed blocks are ``nn.Identity``, or
+        gone from their list where it is concatenated. With ``structure.renumber``, blocks are numbered anew.
 
     Raises:
         StructureError: unreadable file, or a file for another architecture; names the first parameter that differs.
@@ -138,8 +139,10 @@ def build_slim(model: nn.Module, structure: Structure | str | os.PathLike[str]) 
     }
     # Held until the end, or a new tensor could take the identity of a freed one.
     originals = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    by_id = {id(x): slices.get(name, {}) for name, x in originals if name in slices or name in structure.scales}
+    changed = {*slices, *structure.scales, *structure.folds}
+    by_id = {id(x): slices.get(name, {}) for name, x in originals if name in changed}
     scales = {id(x): structure.scales[name] for name, x in originals if name in structure.scales}
+    folds = {id(x): structure.folds[name] for name, x in originals if name in structure.folds}
     for path, module in model.named_modules():
         for store in (module._parameters, module._buffers):
             for key, x in store.items():
@@ -147,6 +150,9 @@ def build_slim(model: nn.Module, structure: Structure | str | os.PathLike[str]) 
                     continue
                 if id(x) not in replaced:
                     value = x.detach()
+                    for dim, to, source in folds.get(id(x), []):
+                        there, here = (torch.from_numpy(from_ranges(text)).to(value.device) for text in (to, source))
+                        value = value.index_add(dim, there, value.index_select(dim, here))
                     for dim, text, factor in scales.get(id(x), []):
                         index = torch.from_numpy(from_ranges(text)).to(value.device)
                         value = value.index_copy(dim, index, value.index_select(dim, index) * factor)
@@ -164,6 +170,22 @@ def build_slim(model: nn.Module, structure: Structure | str | os.PathLike[str]) 
         set_layer_attributes(modules[path])
     for path in structure.removed:
         parent, _, child = path.rpartition('.')
+        if path in structure.dropped:
+            del modules[parent]._modules[child]
+            continue
         skip = nn.Identity() if path not in structure.outputs else Skip(modules[path], structure.outputs[path])
         setattr(modules[parent] if parent else model, child, skip)
+    if structure.renumber:
+        _close_gaps(model, structure.removed)
     return model
+
+
+def _close_gaps(model: nn.Module, removed: Sequence[str]) -> None:
+    """Number the blocks that are left in their ``nn.Sequential`` or ``nn.ModuleList`` from 0 on."""
+    for parent in dict.fromkeys(path.rpartition('.')[0] for path in removed):
+        container = model.get_submodule(parent)
+        if isinstance(container, (nn.Sequential, nn.ModuleList)) and all(k.isdigit() for k in container._modules):
+            gone = {path.rpartition('.')[2] for path in removed if path.rpartition('.')[0] == parent}
+            left = [m for k, m in container._modules.items() if k not in gone]
+            container._modules.clear()
+            container._modules.update({str(k): m for k, m in enumerate(left)})

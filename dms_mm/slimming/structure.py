@@ -46,8 +46,12 @@ class Structure:
         slices: the same names -> dimension -> kept positions, as ranges.
         scales: parameter -> [dimension, positions in the supernet, factor]: what a smaller head changes in the scale of
             its attention is taken back in the queries' and keys' weights.
+        folds: parameter -> [dimension, positions, others that are added to them]: the weights of what a removed block
+            would copy into a concatenation.
         attributes: module -> attribute -> value in the slim model.
         removed: blocks that become ``nn.Identity``.
+        dropped: those of them that are taken out of their ``nn.ModuleList`` instead; other names in it stay.
+        renumber: containers of blocks close the gaps that removed ones leave.
         outputs: those of them that take more than one argument or return a tuple -> its length, 0 for a tensor.
         units: name -> kind, size, kept positions (ranges of elements).
         resources, supernet: counts of the slim model and of the supernet, per sample.
@@ -57,8 +61,11 @@ class Structure:
     shapes: dict[str, list[int]] = field(default_factory=dict)
     slices: dict[str, dict[str, str]] = field(default_factory=dict)
     scales: dict[str, list[list[Any]]] = field(default_factory=dict)
+    folds: dict[str, list[list[Any]]] = field(default_factory=dict)
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    renumber: bool = False
     outputs: dict[str, int] = field(default_factory=dict)
     units: dict[str, dict[str, Any]] = field(default_factory=dict)
     resources: dict[str, float] = field(default_factory=dict)

@@ -81,6 +81,9 @@ class Elements:
                 reasons.setdefault(root, reason)
         return reasons
 
+    def is_frozen(self, id: int) -> bool:
+        return bool(self._frozen_mask()[self.find(np.array([id]))[0]])
+
     def _frozen_mask(self) -> np.ndarray:
         mask = np.zeros(self._size, dtype=bool)
         if self.freezes:

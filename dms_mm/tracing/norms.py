@@ -1,8 +1,9 @@
 """Normalisation modules, recognised by what they compute, not by their class.
 
-A norm over pruned channels (LayerNorm, RMSNorm, GroupNorm) keeps its exact result only if its statistics are taken over
-the channels that live. Its module is therefore looked at as a whole: which axis it normalises, with or without mean,
-with which epsilon and gain. Checked on random numbers in float64.
+A norm over pruned channels (LayerNorm, RMSNorm, GroupNorm, ConvNeXt V2's response norm) keeps its exact result only if
+its statistics are taken over the channels that live. Its module is therefore looked at as a whole: which axis it
+normalises, with or without mean, with which epsilon and gain, and what its own activation makes of the result. Checked
+on random numbers in float64.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
     from .tracer import Tracer
 
 
+T = TypeVar('T')
+
+
 @dataclass(frozen=True)
 class NormSpec:
     """``kind`` 'layer' or 'rms' over dimension ``dim``, or 'group' over ``groups`` groups of dimension 1 and space.
 
+    'response' divides the L2 norm of each channel over space by the mean of all channels' norms, and adds the input.
     ``offset`` is added to the stored gain (Gemma stores gain - 1).
     """
 
@@ -35,6 +40,7 @@ class NormSpec:
     offset: float = 0.0
     groups: int = 1
     single: bool = False  # computes in float32 whatever its input
+    zero: bool = True  # without gain and bias the result is zero, behind an activation too
 
 
 def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -54,6 +60,11 @@ def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None
         centred = grouped - mean
         variance = (centred.square() * m).sum((2, 3), keepdim=True) / total
         y = (centred * torch.rsqrt(variance + spec.eps)).reshape(x.shape)
+    elif spec.kind == 'response':
+        m = (mask / mask.sum()).view([-1 if d == dim else 1 for d in range(x.ndim)])
+        # Of a channel of zeros, vector_norm has a gradient of zero; a square root has none.
+        norm = torch.linalg.vector_norm(x, dim=[d for d in range(1, x.ndim) if d != dim], keepdim=True)
+        y = x * (norm / ((norm * m).sum(dim, keepdim=True) + spec.eps))
     else:
         m = (mask / mask.sum()).view([-1 if d == dim else 1 for d in range(x.ndim)])
         centred = x - (x * m).sum(dim, keepdim=True) if spec.kind == 'layer' else x
@@ -63,12 +74,29 @@ def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None
         y = y * (weight.to(y.dtype).view(shape) + spec.offset)
     if bias is not None:
         y = y + bias.to(y.dtype).view(shape)
-    return y.to(dtype)
+    return (y + x if spec.kind == 'response' else y).to(dtype)
 
 
-def _without_modes(function: Callable[..., NormSpec | None]) -> Callable[..., NormSpec | None]:
+GAINS, BIASES = ('weight', 'gamma', 'scale'), ('bias', 'beta')
+
+
+def masked_forward(module: nn.Module, x: Tensor, spec: NormSpec, mask: Tensor) -> Tensor:
+    """The module with statistics weighted by ``mask`` (C,): its norm, then what it holds (dropout, activation)."""
+
+    def parameter(names: Sequence[str]) -> Tensor | None:
+        return next((getattr(module, n) for n in names if module._parameters.get(n) is not None), None)
+
+    y = weighted_norm(x, spec, mask, parameter(GAINS), parameter(BIASES))
+    for child in module.children():
+        y = child(y)
+    return y
+
+
+def without_modes(function: Callable[..., T]) -> Callable[..., T]:
+    """For trials on real tensors while a model is being traced on fake ones."""
+
     @functools.wraps(function)
-    def run(*args: Any) -> NormSpec | None:
+    def run(*args: Any) -> T:
         with _disable_current_modes():
             return function(*args)
 
@@ -78,38 +106,38 @@ def _without_modes(function: Callable[..., NormSpec | None]) -> Callable[..., No
 _known: dict[Any, NormSpec | None] = {}
 
 
-def recognise_norm(module: nn.Module, x: Any, entries: Entries) -> NormSpec | None:
-    """What norm a module is for an input whose channels ``entries`` are pruned, or None if it is none over them."""
+def recognise_norm(module: nn.Module, x: Any, entries: Entries, rest: Any = ((), {})) -> NormSpec | None:
+    """What norm a module is for an input whose channels ``entries`` are pruned, or None if it is none over them.
+
+    ``rest`` holds the other positional and keyword arguments of its call.
+    """
     if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)):
         return None
-    if any(True for _ in module.children() if not isinstance(_, nn.Identity) and not _is_idle(_)):
+    if any(True for child in module.children() for _ in [*child.parameters(), *child.buffers()]):
         return None
     own = {k: p for k, p in module._parameters.items() if p is not None}
-    if set(own) - {'weight', 'bias', 'gamma', 'beta', 'scale'} or any(p.ndim != 1 for p in own.values()):
+    if set(own) - {*GAINS, *BIASES} or any(p.numel() != max(p.shape, default=0) for p in own.values()):
         return None
     if any(b is not None and b.ndim for b in module._buffers.values()):
         return None
     if not own and not isinstance(module, (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm)):
         return None
-    eps = _eps(module)
-    if eps is None or x.ndim < 2:
+    if x.ndim < 2:
         return None
     touched = {d for dims, _ in entries for d in dims}
-    size = next(iter(own.values())).shape[0] if own else None
+    size = next(iter(own.values())).numel() if own else None
     dims = [d for d in (x.ndim - 1, 1) if size is None or x.shape[d] == size]
     groups = getattr(module, 'num_groups', None)
     shapes = tuple(sorted((k, tuple(p.shape)) for k, p in own.items()))
-    key = (type(module), shapes, x.ndim, eps, groups, tuple((d, x.shape[d]) for d in dims))
+    holds = tuple(repr(child) for child in module.children())
+    eps = _eps(module)
+    key = (type(module), shapes, x.ndim, eps, groups, tuple((d, x.shape[d]) for d in dims), holds, repr(rest))
     if key not in _known:
-        _known[key] = _probe(module, x, dims, eps, groups)
+        _known[key] = _probe(module, x, dims, eps, groups, rest)
     spec = _known[key]
     if spec is None or (spec.kind != 'group' and spec.dim not in touched):
         return None
     return spec
-
-
-def _is_idle(module: nn.Module) -> bool:
-    return isinstance(module, nn.Dropout) or type(module).__name__ in ('DropPath', 'Identity')
 
 
 def _eps(module: nn.Module) -> float | None:
@@ -120,8 +148,10 @@ def _eps(module: nn.Module) -> float | None:
     return torch.finfo(torch.float64).eps if isinstance(module, nn.RMSNorm) else None
 
 
-@_without_modes
-def _probe(module: nn.Module, x: Any, dims: Sequence[int], eps: float, groups: int | None) -> NormSpec | None:
+@without_modes
+def _probe(
+    module: nn.Module, x: Any, dims: Sequence[int], eps: float | None, groups: int | None, rest: Any
+) -> NormSpec | None:
     generator = torch.Generator().manual_seed(0)
     memo = {
         id(p): nn.Parameter(torch.rand(p.shape, generator=generator, dtype=torch.float64), requires_grad=False)
@@ -131,30 +161,35 @@ def _probe(module: nn.Module, x: Any, dims: Sequence[int], eps: float, groups: i
     for m in trial.modules():
         m._forward_hooks.clear()
         m._forward_pre_hooks.clear()
-    weight = next(
-        (trial._parameters[k] for k in ('weight', 'gamma', 'scale') if trial._parameters.get(k) is not None), None
-    )
-    bias = next((trial._parameters[k] for k in ('bias', 'beta') if trial._parameters.get(k) is not None), None)
     for dim in dict.fromkeys(dims):
         shape = [2 if d == 0 else 3 for d in range(x.ndim)]
         shape[dim] = int(x.shape[dim])
         data = torch.randn(shape, generator=generator, dtype=torch.float64)
         try:
             with torch.no_grad():
-                out = trial(data)
+                out = trial(data.clone(), *rest[0], **rest[1])
         except Exception:
             continue
         if not isinstance(out, Tensor) or out.shape != data.shape:
             continue
         ones = torch.ones(shape[dim], dtype=torch.float64)
-        trials = [NormSpec('layer', dim, eps), NormSpec('rms', dim, eps), NormSpec('rms', dim, eps, 1.0)]
-        if groups and dim == 1 and shape[1] % groups == 0:
-            trials = [NormSpec('group', 1, eps, 0.0, groups)]
+        trials = []
+        if eps is not None:
+            trials = [NormSpec('layer', dim, eps), NormSpec('rms', dim, eps), NormSpec('rms', dim, eps, 1.0)]
+            if groups and dim == 1 and shape[1] % groups == 0:
+                trials = [NormSpec('group', 1, eps, 0.0, groups)]
+        if x.ndim == 4 and trial._parameters:
+            # Transformers' response norm has its epsilon in its forward alone.
+            trials.append(NormSpec('response', dim, 1e-6 if eps is None else eps))
         for spec in trials:
+            with torch.no_grad():
+                difference = (masked_forward(trial, data, spec, ones) - out).abs().max()
+                nothing = torch.zeros_like(data)
+                for child in trial.children():
+                    nothing = child(nothing)
             # Norms may compute in float32 inside.
-            difference = (weighted_norm(data, spec, ones, weight, bias) - out).abs().max()
             if difference < 1e-4 * out.abs().max():
-                return spec if difference < 1e-10 else replace(spec, single=True)
+                return replace(spec, single=bool(difference >= 1e-10), zero=not nothing.any())
     return None
 
 
@@ -163,9 +198,7 @@ def trace_norm(t: Tracer, path: str, module: nn.Module, spec: NormSpec, x: Any, 
     if not isinstance(out, Tensor) or len(t.tensors(out)) != 1:
         t.freeze(t.entries(x), 'a normalisation with several outputs')
         return
-    own = [
-        p for p in (module._parameters.get(k) for k in ('weight', 'gamma', 'scale', 'bias', 'beta')) if p is not None
-    ]
+    own = [p for k in GAINS + BIASES if (p := module._parameters.get(k)) is not None]
     lists = t.along(x, spec.dim)
     axes = [(d, ids) for d, ids in t.axes(x) if d != spec.dim]
     if spec.kind == 'group':
@@ -180,7 +213,7 @@ def trace_norm(t: Tracer, path: str, module: nn.Module, spec: NormSpec, x: Any, 
         return
     line = t.elements.fuse(lists)
     for p in own:
-        for ids in t.along(p, 0):
+        for _, ids in t.axes(p):
             t.elements.union(ids, line)
     if spec.kind == 'group':
         grid = line.reshape(spec.groups, -1)
@@ -194,6 +227,9 @@ def trace_norm(t: Tracer, path: str, module: nn.Module, spec: NormSpec, x: Any, 
     else:
         t.trace.norms[path] = (spec, line)
     names = frozenset(n for n in (t.source(p) for p in own) if n)
-    t.put(
-        out, [*axes, (spec.dim, line)] if len(lists) > 1 else [*axes, (spec.dim, lists[0])], None, names or t.makers(x)
-    )
+    makers: frozenset[str] | None = names or t.makers(x)
+    if spec.kind == 'response':
+        # It adds its input.
+        makers = None if (before := t.makers(x)) is None else names | before
+    axes.append((spec.dim, line if len(lists) > 1 else lists[0]))
+    t.put(out, axes, None, makers if spec.zero else None)

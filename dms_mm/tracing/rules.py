@@ -269,7 +269,7 @@ def cat(t: Tracer, out: Any, tensors: Sequence[Any], dim: int = 0) -> None:
                 fresh = t.elements.new(x.shape[d])
                 t.elements.freeze(fresh, 'part of a concatenation that nothing prunes')
                 parts.append(fresh)
-        result.append((d, np.concatenate(parts)))
+        result.append((d, np.concatenate(t.gated(tensors, parts))))
     # A piece without elements along other dimensions has nothing to be zero.
     t.put(out, result, None, union_makers(t, [x for x in tensors if t.entries(x)]))
 
@@ -358,6 +358,16 @@ def note_sum(t: Tracer, name: str, out: Any, tensors: Sequence[Any]) -> None:
         # An input that is rectified already passes as it is, once nothing is added to it.
         out._dms_sums = {path: added for path, added in sums(tensors[0]).items() if path in t.rectified}
         out._dms_rectified = True
+        out._dms_from = getattr(tensors[0], '_dms_from', None)
+    elif short in ('mul', 'mul_', 'div') and tensors and getattr(tensors[0], '_dms_from', None) is not None:
+        # A branch times a constant or a parameter (alpha, LayerScale) is zero when the branch is.
+        scaled = all(x.numel() == 1 or t.source(x) for x in tensors[1:])
+        out._dms_from = tensors[0]._dms_from if scaled else None
+        out._dms_sums, out._dms_rectified = {}, False
+    elif short in ZERO_KEEPING and len(tensors) == 1 and getattr(tensors[0], '_dms_from', None) is not None:
+        # As is what it makes of a branch without a module of its own.
+        out._dms_from = tensors[0]._dms_from
+        out._dms_sums, out._dms_rectified = {}, False
     elif short.endswith('_') and not short.startswith('_'):
         # In place: what the tensor was is gone.
         for x in t.tensors(out):

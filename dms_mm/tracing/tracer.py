@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from .elements import Elements, IntArray
 from .norms import NormSpec, recognise_norm, trace_norm
 from .rules import RULES, Axes, Entries, free, note_sum, pointwise, sums
+from .standardised import StandardSpec, recognise_standardised, trace_standardised
 
 ParamDim = tuple[str, int]
 
@@ -54,6 +55,21 @@ class Call:
 
 
 @dataclass
+class Gate:
+    """A block whose output is concatenated behind its own input: without it that part is a copy, and may go.
+
+    The part is ``line[start : start + size]`` of the concatenation's elements, each composed of a channel and ``id``;
+    the block's input is ``line[source : source + size]``.
+    """
+
+    id: int
+    line: IntArray
+    start: int
+    source: int
+    size: int
+
+
+@dataclass
 class Trace:
     """What a forward says about a model's structure."""
 
@@ -73,7 +89,9 @@ class Trace:
     residual: dict[str, list[str]] = field(default_factory=dict)  # module that adds to its input -> what it adds
     calling: dict[str, None] = field(default_factory=dict)  # modules with several arguments, or a tuple as output
     outputs: dict[str, int] = field(default_factory=dict)  # module that returns a tuple -> its length
+    gates: dict[str, Gate] = field(default_factory=dict)  # block -> its part of a concatenation
     norms: dict[str, tuple[NormSpec, IntArray]] = field(default_factory=dict)  # statistics over these elements
+    standardised: dict[str, tuple[StandardSpec, IntArray | None]] = field(default_factory=dict)  # convs, their inputs
     group_norms: dict[str, tuple[int, IntArray]] = field(default_factory=dict)  # whole groups of these go
     atomic: dict[str, None] = field(default_factory=dict)  # modules whose operators are not looked at
     io: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # module -> (shape, axes) of input and output
@@ -96,7 +114,8 @@ class Tracer(TorchDispatchMode):
         self.record_costs = record_costs
         self.suspended = 0
         self.rectified: set[str] = set()  # modules whose input has no negative values
-        self.norms: dict[str, NormSpec] = {}
+        self.inputs: dict[str, Any] = {}  # module -> its first tensor
+        self.whole: dict[str, NormSpec | StandardSpec] = {}  # modules that are traced as one operator
         self._starts: list[int] = []
         self._owners: list[ParamDim] = []
         self._end = 0
@@ -176,6 +195,25 @@ class Tracer(TorchDispatchMode):
     def freeze(self, axes: Sequence[tuple[Any, IntArray]], reason: str) -> None:
         for _, ids in axes:
             self.elements.freeze(ids, f'{reason} in {self.where() or "the model"}')
+
+    def gated(self, tensors: Sequence[Any], parts: list[IntArray]) -> list[IntArray]:
+        """Parts of a concatenation; what a residual block made of the part before it lives only if the block does."""
+        starts = np.cumsum([0, *map(len, parts)]).tolist()
+        result = list(parts)
+        found: list[str] = []
+        for k, x in enumerate(tensors):
+            path = getattr(x, '_dms_from', None)
+            before = next((j for j in range(k) if path and tensors[j] is self.inputs.get(path)), None)
+            if path not in self.trace.residual or before is None or len(parts[k]) != len(parts[before]):
+                continue
+            gate = self.trace.gates[path].id if path in self.trace.gates else int(self.elements.new(1)[0])
+            result[k] = self.elements.new(len(parts[k]))
+            self.elements.compose(result[k], [parts[k], np.full(len(parts[k]), gate)])
+            self.trace.gates[path] = Gate(gate, parts[k], starts[k], starts[before], len(parts[k]))
+            found.append(path)
+        for path in found:
+            self.trace.gates[path].line = np.concatenate(result)
+        return result
 
     def _owners_of(self, lists: Sequence[IntArray]) -> set[ParamDim]:
         owners: set[ParamDim] = set()
@@ -349,14 +387,18 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
             first = next(iter(tracer.tensors((args, kwargs))), None)
             tracer.trace.io[path] = (_signature(tracer, first), None)
             if first is not None:
+                tracer.inputs[path] = first
                 first._dms_sums = {**sums(first), path: ()}
                 (tracer.rectified.add if getattr(first, '_dms_rectified', False) else tracer.rectified.discard)(path)
             if tracer.suspended:
                 tracer.suspended += 1
-            elif first is not None and tracer.entries(first):
-                spec = recognise_norm(module, first, tracer.entries(first))
+            elif first is not None:
+                spec: NormSpec | StandardSpec | None = recognise_standardised(module, first)
+                if spec is None and tracer.entries(first):
+                    rest = (args[1:], kwargs if args else {})
+                    spec = recognise_norm(module, first, tracer.entries(first), rest)
                 if spec is not None:
-                    tracer.norms[path] = spec
+                    tracer.whole[path] = spec
                     tracer.trace.atomic[path] = None
                     tracer.suspended = 1
 
@@ -364,13 +406,15 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
 
     def leave(path: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
-            tracer.stack.pop()
             if tracer.suspended:
                 tracer.suspended -= 1
                 if not tracer.suspended:
-                    trace_norm(
-                        tracer, path, module, tracer.norms[path], next(iter(tracer.tensors((args, kwargs)))), out
-                    )
+                    x, spec = next(iter(tracer.tensors((args, kwargs)))), tracer.whole[path]
+                    if isinstance(spec, NormSpec):
+                        trace_norm(tracer, path, module, spec, x, out)
+                    else:
+                        trace_standardised(tracer, path, module, spec, x, out)
+            tracer.stack.pop()
             first = next(iter(tracer.tensors(out)), None)
             if first is not None:
                 branches = sums(first).get(path, ())

@@ -1,0 +1,129 @@
+"""Convolutions with standardised weights (BiT, NFNets, mmcv's ConvWS), recognised by what they compute.
+
+Each row of such a weight is normalised over its input channels, so it changes with the channels that live, and a factor
+on the row is lost. The module is looked at as a whole: a convolution by a weight with statistics of its live channels.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .norms import without_modes
+
+if TYPE_CHECKING:
+    from .tracer import Tracer
+
+PLAIN = {nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward}
+
+
+@dataclass(frozen=True)
+class StandardSpec:
+    """``(w - mean) / sqrt(var + eps) * factor``, or with ``sample`` the unbiased ``(w - mean) / (std + eps) * factor``.
+
+    A parameter ``gain`` multiplies the rows, if there is one. ``same``: the input is padded to ``ceil(size / stride)``.
+    """
+
+    eps: float
+    sample: bool
+    same: bool
+    factor: float = 1.0
+
+
+def standardise(weight: Tensor, spec: StandardSpec, mask: Tensor | None, gain: Tensor | None) -> Tensor:
+    """(O, I, ...) the standardised weight, its statistics weighted by ``mask`` (I,); in float32 at least."""
+    dtype = weight.dtype
+    weight = weight if dtype == torch.float64 else weight.float()
+    dims = list(range(1, weight.ndim))
+    ones = weight.new_ones(weight.shape[1]) if mask is None else mask.to(weight.dtype)
+    m = ones.view(1, -1, *[1] * (weight.ndim - 2))
+    total = ones.sum() * (weight[0, 0].numel())
+    centred = weight - (weight * m).sum(dims, keepdim=True) / total
+    square = (centred.square() * m).sum(dims, keepdim=True)
+    if spec.sample:
+        result = centred / ((square / (total - 1)).sqrt() + spec.eps)
+    else:
+        result = centred * torch.rsqrt(square / total + spec.eps)
+    result = result * spec.factor
+    return (result if gain is None else result * gain.to(result.dtype).view(-1, *[1] * len(dims))).to(dtype)
+
+
+def convolve(module: Any, x: Tensor, weight: Tensor, same: bool) -> Tensor:
+    """The module's convolution by another weight."""
+    if same:
+        sides: list[int] = []
+        for size, k, s, d in zip(x.shape[2:], module.kernel_size, module.stride, module.dilation):
+            missing = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
+            sides = [missing // 2, missing - missing // 2, *sides]
+        x = F.pad(x, sides)
+    out: Tensor = module._conv_forward(x, weight, module.bias)
+    return out
+
+
+_known: dict[Any, StandardSpec | None] = {}
+
+
+def recognise_standardised(module: nn.Module, x: Any) -> StandardSpec | None:
+    """How a convolution standardises its weight, or None if it doesn't."""
+    if not isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) or type(module).forward in PLAIN:
+        return None
+    eps = getattr(module, 'eps', None)
+    own = {k for k, p in module._parameters.items() if p is not None}
+    if not isinstance(eps, float) or own - {'weight', 'bias', 'gain'} or any(True for _ in module.children()):
+        return None
+    options = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups, module.padding_mode)
+    key = (type(module), tuple(module.weight.shape), options, eps, getattr(module, 'scale', None), tuple(sorted(own)))
+    if key not in _known:
+        _known[key] = _probe(module, x, eps)
+    return _known[key]
+
+
+@without_modes
+def _probe(module: Any, x: Any, eps: float) -> StandardSpec | None:
+    generator = torch.Generator().manual_seed(0)
+    memo = {
+        id(p): nn.Parameter(torch.rand(p.shape, generator=generator, dtype=torch.float64), requires_grad=False)
+        for p in module.parameters()
+    }
+    trial = copy.deepcopy(module, memo).eval()
+    trial._forward_hooks.clear()
+    trial._forward_pre_hooks.clear()
+    sizes = [(k - 1) * d + 2 for k, d in zip(module.kernel_size, module.dilation)]
+    data = torch.randn([1, int(x.shape[1]), *sizes], generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        try:
+            out = trial(data)
+        except Exception:
+            return None
+        bias = 0.0 if trial.bias is None else trial.bias.view(-1, *[1] * len(sizes))
+        for spec in [StandardSpec(eps, sample, same) for sample in (False, True) for same in (False, True)]:
+            weight = standardise(trial.weight, spec, None, trial._parameters.get('gain'))
+            plain = convolve(trial, data, weight, spec.same)
+            if plain.shape != out.shape:
+                continue
+            a, b = plain - bias, out - bias
+            factor = float((a * b).sum() / a.square().sum().clamp_min(1e-300))
+            if factor > 0 and float((factor * a - b).abs().max()) < 1e-6 * float(b.abs().max()):
+                return replace(spec, factor=factor)
+    return None
+
+
+def trace_standardised(t: Tracer, path: str, module: Any, spec: StandardSpec, x: Any, out: Any) -> None:
+    """As a plain convolution, whose gain carries the elements of the rows."""
+    from .rules import convolution
+
+    weight, bias, gain = (module._parameters.get(k) for k in ('weight', 'bias', 'gain'))
+    t.trace.used.update(s for p in (weight, bias, gain) if p is not None and (s := t.source(p)))
+    padding: Sequence[int] = [0] * len(module.kernel_size)
+    convolution(t, out, x, weight, bias, module.stride, padding, module.dilation, False, padding, module.groups)
+    if gain is not None:
+        rows, own = t.along(weight, 0), t.along(gain, 0)
+        for ids in own:
+            t.elements.union(ids, rows[0])
+    t.trace.standardised[path] = (spec, t.along(weight, 1)[0] if t.along(weight, 1) else None)

@@ -1,0 +1,103 @@
+"""Norms with more to them than a gain, and convolutions with standardised weights: exact when slim, and searchable."""
+
+import pytest
+import timm
+import torch
+from mmcv.cnn.bricks.conv_ws import ConvWS2d
+from timm.layers import GroupNormAct, LayerNormAct2d, ScaledStdConv2dSame, StdConv2d
+from timm.layers.grn import GlobalResponseNorm
+from torch import nn
+
+import dms_mm
+from dms_mm.algorithms.search import Search
+from dms_mm.mutators.fold import MaskedConvolution
+
+
+def lively(model):
+    """Zero biases and unit gains would hide mistakes."""
+    torch.manual_seed(0)
+    for p in model.parameters():
+        if p.ndim == 1 or not p.any():
+            nn.init.uniform_(p, 0.5, 1.5)
+    return model.eval()
+
+
+class Between(nn.Module):
+    """A norm between two convolutions, or between two linear layers over the last axis."""
+
+    def __init__(self, norm, last=False):
+        super().__init__()
+        self.a = nn.Linear(3, 8) if last else nn.Conv2d(3, 8, 3)
+        self.norm = norm
+        self.b = nn.Linear(8, 4) if last else nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        return self.b(self.norm(self.a(x)))
+
+
+@pytest.mark.parametrize(
+    'norm, last',
+    [
+        (GlobalResponseNorm(8), True),
+        (GlobalResponseNorm(8, channels_last=False), False),
+        (GroupNormAct(8, 2, act_layer=nn.Sigmoid), False),
+        (GroupNormAct(8, 2), False),
+        (LayerNormAct2d(8, act_layer=nn.GELU), False),
+    ],
+)
+def test_norms_with_an_activation_or_a_response_have_live_statistics(norm, last):
+    model = lively(Between(norm, last))
+    x = torch.randn(2, 7, 7, 3) if last else torch.randn(2, 3, 7, 7)
+    space = dms_mm.make_searchable(model, x, verify=True)
+    assert list(space.units) == ['a'] and list(space.plan.trace.norms) == ['norm']
+    size = space.units['a'].size
+    assert size == (4 if isinstance(norm, nn.GroupNorm) else 8)
+    space.set_keep({'a': torch.tensor([True, False, True, True, False, True, False, True])[:size]})
+    slim = space.slim()
+    assert slim.norm.weight.shape == (6 if size == 4 else 5,)
+    torch.testing.assert_close(model(x), slim(x), rtol=1e-4, atol=1e-5)
+
+
+def test_the_response_of_a_dead_channel_has_a_gradient():
+    model = lively(Between(GlobalResponseNorm(8), last=True))
+    nn.init.zeros_(model.a.weight)
+    nn.init.zeros_(model.a.bias)
+    space = dms_mm.make_searchable(model, torch.randn(2, 5, 5, 3))
+    space.set_keep({'a': 4})
+    model(torch.randn(2, 5, 5, 3)).sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize('make', [StdConv2d, ScaledStdConv2dSame, ConvWS2d])
+def test_standardised_weights_have_live_statistics(make):
+    torch.manual_seed(0)
+    model = lively(nn.Sequential(make(3, 8, 3, stride=2), nn.ReLU(), make(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1)))
+    x = torch.randn(2, 3, 12, 12)
+    before = model(x)
+    space = dms_mm.make_searchable(model, x, verify=True)
+    assert sorted(space.units) == ['0', '2'] and isinstance(model[2].forward, MaskedConvolution)
+    torch.testing.assert_close(model(x), before)
+    keep = torch.tensor([True, False, True, True, False, True, False, True])
+    space.set_keep({'0': keep, '2': 3})
+    slim = space.slim()
+    assert type(slim[2]) is make and slim[2].weight.shape[:2] == (3, 5) and 'forward' not in slim[2].__dict__
+    torch.testing.assert_close(model(x), slim(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(dms_mm.make_searchable(space.detach(), x).model(x), before)
+
+
+def test_a_soft_mask_on_a_standardised_weight_is_not_normalised_away():
+    """A row has no scale before it is standardised: the mask of a channel or a block must come behind it."""
+    model = lively(timm.create_model('nf_resnet26', num_classes=5))
+    x = torch.randn(2, 3, 48, 48)
+    space = dms_mm.make_searchable(model, x)
+    assert {u.kind for u in space.units.values()} == {'channel', 'depth'} and space.searchable_share() == 1
+    search = Search(space, {'macs': 0.6}, 8, warmup=0.0, ramp=0.5)
+    for _ in range(6):
+        loss = model(x).square().mean() + search.resource_loss()
+        loss.backward()
+        gradients = {name: space.bank.leaves[u.index].grad for name, u in space.units.items()}
+        assert all(g is not None and g.isfinite().all() and g.any() for g in gradients.values()), gradients
+        model.zero_grad()
+        search.step()
+    soft = torch.cat([space.bank.leaves[u.index].detach() for u in space.units.values()])
+    assert ((soft > 0.05) & (soft < 0.95)).any()
