@@ -362,10 +362,11 @@ def _settle(
     assert plan.trace is not None
     elements = plan.trace.elements
     names = {u.name: u for u in units}
+    trained = len(plan.trace.calls) > 1
 
     def test(keep: np.ndarray) -> Mismatch | None:
         # The training mode differs in few places: one structure sees them.
-        modes = 1 + (keep is trials[1][0])
+        modes = [int(trained and keep is trials[1][0])]
         return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, inputs, forward_fn, modes)
 
     # Cuts at the front and at the back find sizes that a forward writes down; different counts tell them apart.

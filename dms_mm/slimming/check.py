@@ -7,7 +7,7 @@ A model may store sizes that tracing can't see (a split size, a head count for a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..tracing.tracer import Call, Trace, Tracer, run_fake
-from .plan import Plan
+from ..tracing.tracer import Call, Trace, Tracer, run_fake, run_meta
+from .plan import Plan, all_live
 from .slim import build_slim
 from .structure import Structure
 
@@ -32,9 +32,11 @@ def skeleton(model: nn.Module) -> nn.Module:
 
 
 # Whether a reshape copies depends on strides, and they on sizes: copies are left out, and all reshapes are one.
-COPIES = {'aten::clone', 'aten::contiguous', 'aten::detach', 'aten::alias', 'aten::lift_fresh'}
+# A number that fills a slice is a tensor first on some devices.
+COPIES = {'aten::clone', 'aten::contiguous', 'aten::detach', 'aten::alias', 'aten::lift_fresh', 'aten::scalar_tensor'}
 RESHAPES = {'aten::view', 'aten::_unsafe_view', 'aten::reshape', 'aten::_reshape_alias'}
 
+FILLS = {'aten::fill_', 'aten::copy_'}
 REARRANGE = RESHAPES | {'aten::unsqueeze', 'aten::squeeze', 'aten::expand', 'aten::transpose', 'aten::permute'}
 PRODUCTS = {'aten::mm', 'aten::addmm', 'aten::bmm'}
 
@@ -43,8 +45,8 @@ def counted(call: Call) -> bool:
     return bool(call.shapes) and not call.name.startswith('prim::') and call.name not in COPIES
 
 
-def _same_name(a: str, b: str) -> bool:
-    return a == b or (a in RESHAPES and b in RESHAPES)
+def same_name(a: str, b: str) -> bool:
+    return a == b or (a in RESHAPES and b in RESHAPES) or (a in FILLS and b in FILLS)
 
 
 def expected(plan: Plan, call: Call, keep: np.ndarray) -> list[tuple[int, ...] | None]:
@@ -79,6 +81,82 @@ class Mismatch:
         return self.mode, self.index
 
 
+class _DepartedError(Exception):
+    """Ends a slim forward at the first operator that is not as predicted."""
+
+
+class _Comparison:
+    """Takes a slim forward's operators one by one and tells the first that is not as predicted."""
+
+    def __init__(self, plan: Plan, mode: int, keep: np.ndarray, skipped: tuple[str, ...]) -> None:
+        assert plan.trace is not None
+        self.plan, self.mode, self.keep, self.skipped = plan, mode, keep, skipped
+        self.queue = [(i, c) for i, c in enumerate(plan.trace.calls[mode]) if self._looked_at(c)][::-1]
+        self.place = self.queue[-1][0] if self.queue else 0
+        self.loose_add: str | None = None  # a module whose product may be followed by the sum with its bias
+        self.left_out: tuple[int, Call] | None = None
+        self.found: Mismatch | None = None
+
+    def _looked_at(self, call: Call) -> bool:
+        return counted(call) and not (call.module + '.').startswith(self.skipped)
+
+    def __call__(self, have: Call) -> None:
+        if self.found is None and self._looked_at(have):
+            self.found = self._compare(have)
+        if self.found is not None:
+            raise _DepartedError
+
+    def _compare(self, have: Call) -> Mismatch | None:
+        plan, mode, keep, queue = self.plan, self.mode, self.keep, self.queue
+        # A copy of a single group, say, may be left out on either side.
+        while queue and not same_name(queue[-1][1].name, have.name) and queue[-1][1].name in REARRANGE:
+            self.left_out = queue.pop()
+        if not queue or (not same_name(queue[-1][1].name, have.name) and have.name in REARRANGE):
+            return None
+        self.place, want = queue.pop()
+        i = self.place
+        what = f'{want.name} in {want.module!r}'
+        if want.name != have.name and want.name in PRODUCTS and have.name in PRODUCTS:
+            # A linear layer picks its product by the strides of its input, with or without the bias in it.
+            if queue and queue[-1][1].name == 'aten::add' and queue[-1][1].module == want.module:
+                queue.pop()
+            self.loose_add = have.module if have.name != 'aten::addmm' else None
+            return None
+        bias = self.loose_add == have.module and have.name == 'aten::add'
+        if bias and (want.name, want.module) != (have.name, have.module):
+            queue.append((i, want))
+            self.loose_add = None
+            return None
+        if have.name not in REARRANGE:
+            self.loose_add = None
+        if not same_name(want.name, have.name):
+            return Mismatch(mode, i, f'{have.name} runs instead of {what}')
+        # Scratch outputs (saved statistics) carry no axes and may differ between devices.
+        for shape, size, entries, loose in zip(have.shapes, expected(plan, want, keep), want.axes, want.free):
+            if loose and size is not None and len(shape) == len(size):
+                size = tuple(h if d in loose else s for d, (h, s) in enumerate(zip(shape, size)))
+            if shape != size and (entries or (0,) not in (shape, size)):
+                # A copy that was left out before, and should not have been, shows its effect only here.
+                since = self.left_out is not None and self.left_out[1].module == want.module
+                place = self.left_out[0] if self.left_out is not None and since else i
+                message = f'{what} gives {shape} instead of {size or "a box"}'
+                return Mismatch(mode, place, message, failed=since)
+        if have.scalars and not np.allclose(have.scalars, scaled(plan, mode, i, want, keep), rtol=1e-6):
+            message = f'{what} gets {have.scalars} instead of {want.scalars}'
+            return Mismatch(mode, i, message, have.scalars)
+        return None
+
+    def end(self, problem: str) -> Mismatch | None:
+        """The result of a forward that ended, by an exception if there is a ``problem``."""
+        if self.found is not None:
+            return self.found
+        if problem or any(c.name not in REARRANGE for _, c in self.queue):
+            last = self.queue[-1][1] if self.queue else None
+            message = problem or f'the slim model stops before {last.name} in {last.module!r}'  # type: ignore[union-attr]
+            return Mismatch(self.mode, self.queue[-1][0] if self.queue else self.place, message, failed=bool(problem))
+        return None
+
+
 def first_mismatch(
     plan: Plan,
     model: nn.Module,
@@ -86,65 +164,37 @@ def first_mismatch(
     keep: np.ndarray,
     inputs: Any,
     forward_fn: Callable[..., Any] | None = None,
-    modes: int = 2,
+    modes: Sequence[int] = (0, 1),
 ) -> Mismatch | None:
-    """Run the slim model on fake tensors; the first operator that is not as predicted, or None."""
+    """Run the slim model without data; the first operator that is not as predicted, or None.
+
+    ``modes``: 0 for eval, 1 for training mode.
+    """
     assert plan.trace is not None
     # Inside of norms the slim operators are others; their outputs are compared where they are used.
     skipped = tuple(path + '.' for path in [*structure.removed, *plan.trace.atomic]) or ('\0',)
     slim = build_slim(skeleton(model), structure)
-    for mode, calls in enumerate(plan.trace.calls[:modes]):
-        wanted = [(i, c) for i, c in enumerate(calls) if counted(c) and not (c.module + '.').startswith(skipped)]
-        tracer = Tracer(Trace(), record_costs=False)
+
+    def compare(mode: int, run: Callable[..., Any]) -> Mismatch | None:
+        comparison = _Comparison(plan, mode, keep, skipped)
         problem = ''
         try:
-            run_fake(slim, inputs, tracer, training=bool(mode), forward_fn=forward_fn)
+            run(slim, inputs, Tracer(Trace(), False, comparison), training=bool(mode), forward_fn=forward_fn)
+        except _DepartedError:
+            pass
         except Exception as error:
             problem = f'{type(error).__name__}: {error}'
-        found = [c for c in tracer.calls if counted(c) and not (c.module + '.').startswith(skipped)]
-        queue = list(reversed(wanted))
-        i = wanted[0][0] if wanted else 0
-        loose_add: str | None = None  # a module whose product may be followed by the sum with its bias
-        left_out: tuple[int, Call] | None = None
-        for have in found:
-            # A copy of a single group, say, may be left out on either side.
-            while queue and not _same_name(queue[-1][1].name, have.name) and queue[-1][1].name in REARRANGE:
-                left_out = queue.pop()
-            if not queue or (not _same_name(queue[-1][1].name, have.name) and have.name in REARRANGE):
-                continue
-            i, want = queue.pop()
-            what = f'{want.name} in {want.module!r}'
-            if want.name != have.name and want.name in PRODUCTS and have.name in PRODUCTS:
-                # A linear layer picks its product by the strides of its input, with or without the bias in it.
-                if queue and queue[-1][1].name == 'aten::add' and queue[-1][1].module == want.module:
-                    queue.pop()
-                loose_add = have.module if have.name != 'aten::addmm' else None
-                continue
-            bias = loose_add == have.module and have.name == 'aten::add'
-            if bias and (want.name, want.module) != (have.name, have.module):
-                queue.append((i, want))
-                loose_add = None
-                continue
-            if have.name not in REARRANGE:
-                loose_add = None
-            if not _same_name(want.name, have.name):
-                return Mismatch(mode, i, f'{have.name} runs instead of {what}')
-            # Scratch outputs (saved statistics) carry no axes and may differ between devices.
-            for shape, size, entries, loose in zip(have.shapes, expected(plan, want, keep), want.axes, want.free):
-                if loose and size is not None and len(shape) == len(size):
-                    size = tuple(h if d in loose else s for d, (h, s) in enumerate(zip(shape, size)))
-                if shape != size and (entries or shape != (0,)):
-                    # A copy that was left out before, and should not have been, shows its effect only here.
-                    since = left_out is not None and left_out[1].module == want.module
-                    place = left_out[0] if left_out is not None and since else i
-                    message = f'{what} gives {shape} instead of {size or "a box"}'
-                    return Mismatch(mode, place, message, failed=since)
-            if not np.allclose(have.scalars, scaled(plan, mode, i, want, keep), rtol=1e-6):
-                message = f'{what} gets {have.scalars} instead of {want.scalars}'
-                return Mismatch(mode, i, message, have.scalars)
-        if problem or any(c.name not in REARRANGE for _, c in queue):
-            message = problem or f'the slim model stops before {queue[-1][1].name} in {queue[-1][1].module!r}'
-            return Mismatch(mode, queue[-1][0] if queue else i, message, failed=bool(problem))
+        return comparison.end(problem)
+
+    for mode in modes:
+        # Meta tensors are fast and may fail by themselves; only what fake tensors say counts against the model.
+        quick = compare(mode, run_meta) if plan.runs_on_meta else None
+        if plan.runs_on_meta and quick is None:
+            continue
+        found = compare(mode, run_fake)
+        plan.runs_on_meta &= quick is not None and found is not None and quick.place == found.place
+        if found is not None:
+            return found
     return None
 
 
@@ -158,8 +208,7 @@ def scaled(plan: Plan, mode: int, index: int, call: Call, keep: np.ndarray) -> t
 
 
 def share_of(owners: list[np.ndarray], size: int, keep: np.ndarray) -> float:
-    alive = np.append(keep, True)
     whole = np.ones(size, dtype=bool)
     for owner in owners:
-        whole &= alive[owner].all(-1)
+        whole &= all_live(owner, keep)
     return float(whole.sum()) / size

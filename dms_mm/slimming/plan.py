@@ -71,7 +71,9 @@ class Plan:
     scales: list[Scale] = field(default_factory=list)
     roots: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # an id of each element
     units: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # unit of each element
+    kinds: list[str] = field(default_factory=list)  # of each unit
     lookup: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    runs_on_meta: bool = True  # slim forwards can be compared on meta tensors
     trace: Trace | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
@@ -92,12 +94,23 @@ class Plan:
 
     def lives(self, ids: IntArray, keep: np.ndarray) -> np.ndarray:
         """Bool of the shape of ``ids``: every element of it is in ``keep`` (N,)."""
-        return np.append(keep, True)[self.owner(ids)].all(-1)
+        return all_live(self.owner(ids), keep)
+
+
+def all_live(owner: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """(...) bool: every element of ``owner`` (..., K) is in ``keep`` (N,); -1 stands for none."""
+    alive = np.append(keep, True)
+    # Column by column: a reduction over a short last axis takes ten times as long.
+    result: np.ndarray = alive[owner[..., 0]] if owner.shape[-1] else np.ones(owner.shape[:-1], dtype=bool)
+    for k in range(1, owner.shape[-1]):
+        result &= alive[owner[..., k]]
+    return result
 
 
 def make_plan(trace: Trace, units: Sequence[MutableUnit], model: nn.Module) -> Plan:
     plan = Plan(trace=trace, grouped=dict(trace.grouped))
     plan.lookup = np.full(len(trace.elements) + 1, -1, dtype=np.int64)  # the last for "none"
+    plan.kinds = [u.kind for u in units]
     plan.units = np.repeat(np.arange(len(units)), [u.size for u in units])
     plan.roots = np.full(len(plan.units), -1, dtype=np.int64)
     for unit in units:
@@ -232,7 +245,6 @@ def plan_structure(
     units: Mapping[str, MutableUnit],
 ) -> Structure:
     """The structure that keeps the elements ``keep`` (N,) bool."""
-    alive = np.append(keep, True)  # index -1 stays
     removed = [path for path, element in plan.blocks if not keep[element]]
     # A block inside a removed one goes with it.
     removed = [p for p in removed if not any(p.startswith(q + '.') for q in removed)]
@@ -254,7 +266,7 @@ def plan_structure(
         for dim, owner in enumerate(owners):
             if owner is None:
                 continue
-            kept = np.flatnonzero(alive[owner].all(-1))
+            kept = np.flatnonzero(all_live(owner, keep))
             if dim == 0:
                 kept_first[name] = len(kept)
             if len(kept) < len(owner):
@@ -281,7 +293,7 @@ def plan_structure(
     for scale in plan.scales:
         whole = np.ones(scale.size, dtype=bool)
         for owner in scale.owners:
-            whole &= alive[owner].all(-1)
+            whole &= all_live(owner, keep)
         factor = float(whole.sum() / scale.size) ** -scale.effect
         source = tuple((key, rows.tobytes()) for key, rows in scale.scaled.items())
         for (name, dim), rows in scale.rows.items():
@@ -294,7 +306,7 @@ def plan_structure(
             continue
         whole = np.ones(mend.size, dtype=bool)
         for owner in mend.owners:
-            whole &= alive[owner].all(-1)
+            whole &= all_live(owner, keep)
         value: Any = int(whole.sum())
         if mend.index is not None:
             old = structure.attributes.get(mend.module, {}).get(mend.attribute)

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ..tracing.tracer import Call
-from .check import Mismatch, counted, share_of
+from .check import Mismatch, counted, same_name, share_of
 from .plan import Mend, Plan, Scale
 
 # Where an operator sees a size: ('out' or 'in', which tensor, which dimension or -1 for ids over several, and how many
@@ -138,13 +138,15 @@ def _twins(plan: Plan, model: nn.Module, mode: int, index: int, path: str) -> li
     here = calls[index].module
     suffix = here[len(path) :] if path else ''
     by_module = plan.calls_of(mode)
-    ordinal = by_module[here].index(index)
+    # Counted among the calls of its name: a block with shifted windows rolls them first.
+    same = [i for i in by_module[here] if same_name(calls[i].name, calls[index].name)]
+    ordinal = same.index(index)
     kind = type(model.get_submodule(path)) if path else type(model)
     twins = [(path, index)]
     for other, module in model.named_modules():
         if type(module) is kind and other != path and other:
-            own = by_module.get(other + suffix, [])
-            if ordinal < len(own) and calls[own[ordinal]].name == calls[index].name:
+            own = [i for i in by_module.get(other + suffix, []) if same_name(calls[i].name, calls[index].name)]
+            if ordinal < len(own):
                 twins.append((other, own[ordinal]))
     return twins
 
@@ -219,6 +221,8 @@ def _pairs(plan: Plan, a: list[np.ndarray], b: list[np.ndarray]) -> list[tuple[n
     x, y = x[:, (x >= 0).any(0)], y[:, (y >= 0).any(0)]
     if x.shape != y.shape or (x < 0).any() or (y < 0).any():
         return []
+    if {plan.kinds[u] for u in plan.units[x].ravel()} != {plan.kinds[u] for u in plan.units[y].ravel()}:
+        return []  # as many heads as positions in each: equal by chance
     return [(plan.roots[x.ravel()], plan.roots[y.ravel()])]
 
 
@@ -359,21 +363,24 @@ def _rows(plan: Plan, entries: list[Any], makers: frozenset[str]) -> Rows:
         return {}
     raw = elements.wholes(np.concatenate([ids.ravel() for _, ids in entries]))
     # Exact ids tell queries from keys and values in one weight; a bias has the rows that it was added to.
-    raw = np.concatenate([raw, *(bias[np.isin(weight, raw)] for weight, bias in plan.trace.biases)])
+    hits = np.zeros(len(elements), dtype=bool)
+    hits[raw] = True
+    raw = np.concatenate([raw, *(bias[hits[weight]] for weight, bias in plan.trace.biases)])
+    hits[raw] = True
     rows: Rows = {}
     for name in sorted(makers, key=lambda n: -len(plan.shapes[n])):
         for d, line in enumerate(plan.trace.params[name]):
-            hit = np.isin(line, raw)
+            hit = hits[line]
             if hit.any():
                 rows[name, d] = np.flatnonzero(hit)
                 break
     if rows:
         return rows
-    roots = elements.find(raw)
+    hits[elements.find(raw)] = True
     for names in (makers, plan.trace.params):
         for name in names:
             for d, line in enumerate(plan.trace.params[name]):
-                hit = np.isin(elements.find(line), roots)
+                hit = hits[elements.find(line)]
                 if hit.any() and (names is makers or (name, d) in plan.trace.producers or len(plan.shapes[name]) == 1):
                     rows[name, d] = np.flatnonzero(hit)
                     break

@@ -27,6 +27,10 @@ class Elements:
         self.lines: list[IntArray] = []  # factors that were made together, one dimension each
         self.boxes: list[tuple[IntArray, int | None]] = []  # ids that a reshape needs as a full box
         self.origins: list[tuple[IntArray, IntArray]] = []  # what was factored, and its factors, as they were made
+        self._boxed: dict[tuple[tuple[int, ...], bytes, int | None], bytes] = {}  # box -> its parts when last looked at
+        self._known_origins = -1
+        self._wholes = np.zeros(0, dtype=np.int64)
+        self._factors = np.zeros((0, 1), dtype=np.int64)
         self._compositions: list[tuple[IntArray, IntArray]] = []  # (n,) wholes and (n, k) parts, -1 for none
         self._parts = np.zeros((0, 1), dtype=np.int64)
 
@@ -118,10 +122,19 @@ class Elements:
 
     def wholes(self, ids: IntArray) -> IntArray:
         """``ids`` and what was factored into any of them."""
-        found = [np.unique(ids)]
-        for whole, parts in self.origins:
-            found.append(whole[np.isin(parts, found[0]).any(1)])
-        return np.unique(np.concatenate(found))
+        if self._known_origins != len(self.origins):
+            self._known_origins = len(self.origins)
+            width = max((parts.shape[1] for _, parts in self.origins), default=1)
+            padded = [np.pad(p, ((0, 0), (0, width - p.shape[1])), constant_values=-1) for _, p in self.origins]
+            self._wholes = np.concatenate([np.zeros(0, dtype=np.int64), *(w for w, _ in self.origins)])
+            self._factors = np.concatenate([np.zeros((0, width), dtype=np.int64), *padded])
+        hit = np.zeros(self._size + 1, dtype=bool)  # the last for "none"
+        hit[ids] = True
+        # Column by column: a reduction over a short last axis takes ten times as long.
+        touched = np.zeros(len(self._wholes), dtype=bool)
+        for column in self._factors.T:
+            touched |= hit[column]
+        return np.unique(np.concatenate([np.ravel(ids), self._wholes[touched]]))
 
     def fuse(self, entries: Sequence[IntArray]) -> IntArray:
         """One id for each position of a compound dimension."""
@@ -269,8 +282,14 @@ class Elements:
         """Tie what a reshape to several dimensions needs as a full box. True if anything was tied."""
         before = len(self.freezes)
         changed = False
+        # The same reshape is met in eval and in training mode.
+        self.boxes = list({(ids.shape, ids.tobytes(), fixed): (ids, fixed) for ids, fixed in self.boxes}.values())
         for ids, fixed in self.boxes:
             part = self.parts(ids)
+            key = ids.shape, ids.tobytes(), fixed
+            if self._boxed.get(key) == part.tobytes():
+                continue
+            self._boxed[key] = part.tobytes()
             place = np.indices(ids.shape)[..., None]
             live = part >= 0
             roots, code = np.unique(part[live], return_inverse=True)
@@ -302,6 +321,7 @@ class Elements:
                 if (self.find(a) != self.find(b)).any():
                     self.union(a, b)
                     changed = True
+                    self._boxed.pop(key, None)
         return changed or (len(self.freezes) != before and self._news(before))
 
     def _news(self, before: int) -> bool:

@@ -46,12 +46,14 @@ class Call:
     name: str
     module: str
     shapes: list[tuple[int, ...]]
-    axes: list[Entries]
-    input_shapes: list[tuple[int, ...]]
-    input_axes: list[Entries]
-    makers: list[frozenset[str] | None]
-    scalars: tuple[float, ...]
-    free: list[set[int]]  # output dimensions of copies, whose length follows some other tensor
+    axes: list[Entries] = field(default_factory=list)
+    input_shapes: list[tuple[int, ...]] = field(default_factory=list)
+    input_axes: list[Entries] = field(default_factory=list)
+    makers: list[frozenset[str] | None] = field(default_factory=list)
+    scalars: tuple[float, ...] = ()
+    free: list[set[int]] = field(
+        default_factory=list
+    )  # output dimensions of copies, whose length follows some other tensor
 
 
 @dataclass
@@ -104,7 +106,7 @@ class Trace:
 class Tracer(TorchDispatchMode):
     """Applies :data:`RULES` to every operator call. Axes are kept on the fake tensors themselves."""
 
-    def __init__(self, trace: Trace, record_costs: bool) -> None:
+    def __init__(self, trace: Trace, record_costs: bool, on_call: Callable[[Call], None] | None = None) -> None:
         super().__init__()
         self.trace = trace
         self.elements = trace.elements
@@ -112,6 +114,7 @@ class Tracer(TorchDispatchMode):
         self.stack: list[str] = ['']
         self.calls: list[Call] = []
         self.record_costs = record_costs
+        self.on_call = on_call  # is told every operator call instead, and may end the forward by an exception
         self.suspended = 0
         self.rectified: set[str] = set()  # modules whose input has no negative values
         self.inputs: dict[str, Any] = {}  # module -> its first tensor
@@ -253,9 +256,10 @@ class Tracer(TorchDispatchMode):
             return func(*args, **kwargs)
         # In-place operators change the axes of their own input: look at them first.
         tensors = self.tensors((args, kwargs))
-        inputs = [list(self.entries(x)) for x in tensors]
-        shapes = [tuple(int(s) for s in x.shape) for x in tensors]
-        makers = [self.makers(x) for x in tensors]
+        if self.on_call is None:
+            inputs = [list(self.entries(x)) for x in tensors]
+            shapes = [tuple(int(s) for s in x.shape) for x in tensors]
+            makers = [self.makers(x) for x in tensors]
         known = self._known_value(func, tensors, args, kwargs)
         if func is torch.ops.aten._local_scalar_dense.default and known is not None:
             return known
@@ -263,6 +267,12 @@ class Tracer(TorchDispatchMode):
         if isinstance(known, torch.Tensor) and isinstance(out, torch.Tensor):
             out._dms_value = known  # type: ignore[attr-defined]
         if self.suspended:
+            return out
+        if self.on_call is not None:
+            # Nothing rides along: the shapes and numbers are all that is asked for.
+            results = self.tensors(out)
+            sizes = [tuple(int(s) for s in x.shape) for x in results]
+            self.on_call(Call(func._schema.name, self.where(), sizes, scalars=_numbers(func._schema.name, args)))
             return out
         for x in tensors:
             if self.source(x):
@@ -392,7 +402,7 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
                 (tracer.rectified.add if getattr(first, '_dms_rectified', False) else tracer.rectified.discard)(path)
             if tracer.suspended:
                 tracer.suspended += 1
-            elif first is not None:
+            elif first is not None and tracer.on_call is None:
                 spec: NormSpec | StandardSpec | None = recognise_standardised(module, first)
                 if spec is None and tracer.entries(first):
                     rest = (args[1:], kwargs if args else {})
@@ -534,6 +544,27 @@ def run_fake(
         stateless._reparametrize_module(model, tensors),
         module_stack(model, tracer),
         mode,
+        tracer,
+    ):
+        return call_forward(model, data, forward_fn)
+
+
+def run_meta(
+    model: nn.Module,
+    inputs: Any,
+    tracer: Tracer,
+    training: bool,
+    forward_fn: Callable[..., Any] | None = None,
+) -> Any:
+    """The same for a model on ``meta``: several times as fast, but without the values of masks and indices."""
+    data = tree_map(lambda x: x.to('meta') if isinstance(x, torch.Tensor) else x, inputs)
+    with (
+        _mode_of(model, training),
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        _no_fastpath(),
+        _local_norms(model),
+        module_stack(model, tracer),
         tracer,
     ):
         return call_forward(model, data, forward_fn)
