@@ -350,6 +350,17 @@ def _every_unit_cut(units: Sequence[MutableUnit], seed: int, end: str, blocks: b
     return keep
 
 
+def _alike(trials: Sequence[np.ndarray], units: Sequence[MutableUnit]) -> tuple[MutableUnit, MutableUnit] | None:
+    """Two widths of one size that keep the same number in every structure: one would pass for the other."""
+    seen: dict[tuple[int, ...], MutableUnit] = {}
+    for unit in units:
+        counts = (unit.size, *(int(keep[unit.start : unit.start + unit.size].sum()) for keep in trials))
+        if unit.kind != 'depth' and counts in seen:
+            return seen[counts], unit
+        seen[counts] = unit
+    return None
+
+
 def _settle(
     plan: Plan,
     model: nn.Module,
@@ -376,6 +387,14 @@ def _settle(
         (random_keep(units, 2), True),
         (random_keep(units, 3, blocks=False), False),
     ]
+    for seed in range(4, 10):
+        pair = _alike([keep for keep, _ in trials], units)
+        if pair is None:
+            break
+        keep = random_keep(units, seed, blocks=False)
+        for unit, count in zip(pair, (pair[0].min_keep, pair[1].size)):
+            keep[unit.start : unit.start + unit.size] = np.arange(unit.size) < count
+        trials.append((keep, False))
     queue = list(trials)
     replaced = 0
     if plan.copies:

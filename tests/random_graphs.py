@@ -5,10 +5,18 @@ from __future__ import annotations
 import random
 
 import torch
+from timm.layers import GroupNormAct, LayerNormAct2d, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d
+from timm.layers.grn import GlobalResponseNorm
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 SIDE = 4
+STEPS = (
+    'conv conv conv depthwise grouped norm norm act add add cat split gate attention attention shuffle glu '
+    'shared multiply pixel transposed residual slice linear'
+).split()
+# Came later: seeds from 500 on use them, too, and those below keep their networks.
+MORE = 'concatenated concatenated standardised standardised response activated scaled'.split()
 
 
 class Norm2d(nn.LayerNorm):
@@ -92,12 +100,58 @@ class Glu(nn.Module):
         return self.narrow(F.silu(a) * b)
 
 
+class Concatenated(nn.Module):
+    """A C2f layer: what each block gives is concatenated, and an activation or a norm may come before it is read."""
+
+    def __init__(self, channels: int, out: int, rng: random.Random) -> None:
+        super().__init__()
+        width, blocks = rng.choice([3, 4]), rng.choice([1, 2, 3])
+        self.main = nn.Conv2d(channels, 2 * width, 1)
+        self.blocks = nn.ModuleList(Scaled(width, rng.choice([2, 4])) for _ in range(blocks))
+        between = [nn.Identity(), nn.ReLU(), nn.BatchNorm2d((2 + blocks) * width), Gate((2 + blocks) * width)]
+        self.between = rng.choice(between)
+        self.final = nn.Conv2d((2 + blocks) * width, out, rng.choice([1, 3]), padding='same')
+        for norm in self.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                nn.init.uniform_(norm.weight, 0.5, 1.5)
+                nn.init.uniform_(norm.bias, 0.5, 1.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = list(self.main(x).chunk(2, 1))
+        parts.extend(block(parts[-1]) for block in self.blocks)
+        return self.final(self.between(torch.cat(parts, 1)))
+
+
+class Scaled(nn.Module):
+    """A residual block without a module at the end of its branch."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, channels, 3, padding=1)
+        self.gain = nn.Parameter(torch.rand(channels, 1, 1) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.gelu(self.narrow(self.wide(x).relu())) * 0.7 * self.gain
+
+
+class Last(nn.Module):
+    """A module for channels-last maps between channels-first ones."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class RandomNet(nn.Module):
     """A program of ``length`` random steps over maps of (B, C, 4, 4); the same seed gives the same network."""
 
     def __init__(self, seed: int, length: int = 9) -> None:
         super().__init__()
         rng = random.Random(seed)
+        self.steps = STEPS + MORE if seed >= 500 else STEPS
         torch.manual_seed(seed)
         self.layers = nn.ModuleList()
         self.program: list[tuple] = []
@@ -123,10 +177,7 @@ class RandomNet(nn.Module):
         same = [i for i, n in enumerate(self.shapes) if n == c and i != last]
         out = rng.choice([4, 6, 8, 12])
         divisors = [g for g in (2, 3, 4) if c % g == 0]
-        kind = rng.choice(
-            'conv conv conv depthwise grouped norm norm act add add cat split gate attention attention shuffle glu '
-            'shared multiply pixel transposed residual slice linear'.split()
-        )
+        kind = rng.choice(self.steps)
         if kind == 'conv':
             self._emit('layer', (last,), nn.Conv2d(c, out, rng.choice([1, 3]), padding='same'))
         elif kind == 'depthwise':
@@ -174,6 +225,27 @@ class RandomNet(nn.Module):
             )
         elif kind == 'linear':
             self._emit('linear', (last,), nn.Linear(c, out))
+        elif kind == 'concatenated':
+            self._emit('layer', (last,), Concatenated(c, out, rng))
+        elif kind == 'scaled':
+            self._emit('layer', (last,), Scaled(c, out))
+        elif kind == 'standardised':
+            make = rng.choice([StdConv2d, ScaledStdConv2d, ScaledStdConv2dSame])
+            groups = rng.choice([1, 1, 1, c])
+            self._emit('layer', (last,), make(c, c if groups > 1 else out, 3, groups=groups))
+        elif kind == 'response':
+            norm = GlobalResponseNorm(c, channels_last=rng.random() < 0.5)
+            for p in norm.parameters():
+                nn.init.uniform_(p, 0.5, 1.5)
+            self._emit('layer', (last,), Last(norm) if norm.channel_dim == -1 else norm)
+        elif kind == 'activated':
+            act = rng.choice([nn.ReLU, nn.GELU, nn.Sigmoid])
+            norm = rng.choice(
+                [GroupNormAct(c, rng.choice([1, *divisors]), act_layer=act), LayerNormAct2d(c, act_layer=act)]
+            )
+            for p in norm.parameters():
+                nn.init.uniform_(p, 0.5, 1.5)
+            self._emit('layer', (last,), norm)
 
     def _run_all(self, x: Tensor) -> list[Tensor]:
         values: list[Tensor] = []

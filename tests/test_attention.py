@@ -241,6 +241,32 @@ def test_gradients_of_attention_and_norm_masks_equal_masked_activations():
         assert (grad[unit.start : unit.start + unit.size] - want).abs().max() <= 1e-8 * want.abs().max()
 
 
+class TwoWidths(nn.Module):
+    """Queries and keys of one width, values of another, each with a number of its own."""
+
+    def __init__(self, of_values):
+        super().__init__()
+        self.heads, self.width, self.of_values = 3, 4, of_values
+        self.q, self.k, self.v = nn.Linear(5, 12), nn.Linear(5, 12), nn.Linear(5, 3 * of_values)
+        self.proj = nn.Linear(3 * of_values, 2)
+
+    def forward(self, x):
+        b, n, _ = x.shape
+        q, k = (layer(x).view(b, n, self.heads, self.width).transpose(1, 2) for layer in (self.q, self.k))
+        v = self.v(x).view(b, n, self.heads, self.of_values).transpose(1, 2)
+        return self.proj(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize('of_values', [4, 6])
+def test_values_have_a_head_dim_of_their_own_where_the_forward_has(of_values):
+    model = TwoWidths(of_values)
+    space = dms_mm.make_searchable(model, torch.randn(2, 7, 5), verify=True)
+    assert {n: u.size for n, u in space.units.items()} == {'q/head': 3, 'q/head_dim': 4, 'v/head_dim': of_values}
+    space.set_keep({'q/head': 2, 'q/head_dim': 3, 'v/head_dim': 1})
+    slim = space.slim()
+    assert (slim.heads, slim.width, slim.of_values) == (2, 3, 1) and slim.proj.weight.shape == (2, 2)
+
+
 def test_scale_of_the_supernet_survives_smaller_heads():
     """The fused kernel divides by the root of the slim head dim: queries and keys take it back."""
     model = build('timm ViT')

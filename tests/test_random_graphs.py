@@ -1,4 +1,4 @@
-"""Equivalence over 500 random networks; those that ever failed stay in the list below."""
+"""Equivalence over 600 random networks; those that ever failed stay in the list below."""
 
 import pytest
 import torch
@@ -19,6 +19,10 @@ FAILED: dict[int, str] = {
     184: 'the same, for groups of queries',
     199: 'the channels of a whole group were cut',
     253: 'a map reshaped to the width of its input by another number',
+    358: 'two head dims that kept the same number in every checked structure',
+    384: 'heads tied to as many positions in them',
+    747: 'heads and groups that kept the same number in every checked structure',
+    852: 'the same, in more structures at random',
 }
 
 
@@ -35,7 +39,7 @@ def check(seed: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('block', range(20))
+@pytest.mark.parametrize('block', range(24))
 def test_random_networks(block):
     units = [check(seed) for seed in range(25 * block, 25 * block + 25)]
     assert sum(units) > 50, 'random networks must have something to search'

@@ -221,9 +221,10 @@ def _pairs(plan: Plan, a: list[np.ndarray], b: list[np.ndarray]) -> list[tuple[n
     x, y = x[:, (x >= 0).any(0)], y[:, (y >= 0).any(0)]
     if x.shape != y.shape or (x < 0).any() or (y < 0).any():
         return []
-    if {plan.kinds[u] for u in plan.units[x].ravel()} != {plan.kinds[u] for u in plan.units[y].ravel()}:
-        return []  # as many heads as positions in each: equal by chance
-    return [(plan.roots[x.ravel()], plan.roots[y.ravel()])]
+    left, right = plan.roots[x.ravel()], plan.roots[y.ravel()]
+    # As many heads as positions in each are equal by chance.
+    assert plan.trace is not None
+    return [] if plan.trace.elements.composed(left, right) else [(left, right)]
 
 
 def _width_ties(plan: Plan, model: nn.Module, mode: int, index: int, ahead: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -6,6 +6,7 @@ head and a position inside heads. Compositions are remembered while tracing and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -260,6 +261,13 @@ class Elements:
         if max(a.max(), b.max()) >= len(self._parts):
             self.resolve()
         return np.array_equal(self.parts(a), self.parts(b))
+
+    def composed(self, a: IntArray, b: IntArray) -> bool:
+        """Something is composed of one of ``a`` and one of ``b``."""
+        has = np.zeros((2, self._size + 1), dtype=bool)  # the last for "none"
+        has[0, self.find(a)] = has[1, self.find(b)] = True
+        with_a, with_b = (functools.reduce(np.logical_or, [side[column] for column in self._parts.T]) for side in has)
+        return bool((with_a & with_b).any())
 
     def families(self) -> IntArray:
         """(N,) for every id the smallest one that was factored in one dimension with it, or tied to such; else 0."""

@@ -51,9 +51,8 @@ class Call:
     input_axes: list[Entries] = field(default_factory=list)
     makers: list[frozenset[str] | None] = field(default_factory=list)
     scalars: tuple[float, ...] = ()
-    free: list[set[int]] = field(
-        default_factory=list
-    )  # output dimensions of copies, whose length follows some other tensor
+    # Output dimensions of copies, whose length follows some other tensor.
+    free: list[set[int]] = field(default_factory=list)
 
 
 @dataclass
