@@ -138,16 +138,21 @@ def _twins(plan: Plan, model: nn.Module, mode: int, index: int, path: str) -> li
     here = calls[index].module
     suffix = here[len(path) :] if path else ''
     by_module = plan.calls_of(mode)
-    # Counted among the calls of its name: a block with shifted windows rolls them first.
-    same = [i for i in by_module[here] if same_name(calls[i].name, calls[index].name)]
-    ordinal = same.index(index)
+
+    def like(path: str) -> list[int]:
+        return [i for i in by_module.get(path, []) if same_name(calls[i].name, calls[index].name)]
+
+    ordinal, among_like = by_module[here].index(index), like(here).index(index)
     kind = type(model.get_submodule(path)) if path else type(model)
     twins = [(path, index)]
     for other, module in model.named_modules():
         if type(module) is kind and other != path and other:
-            own = [i for i in by_module.get(other + suffix, []) if same_name(calls[i].name, calls[index].name)]
-            if ordinal < len(own):
+            own, alike = by_module.get(other + suffix, []), like(other + suffix)
+            if ordinal < len(own) and calls[own[ordinal]].name == calls[index].name:
                 twins.append((other, own[ordinal]))
+            elif among_like < len(alike):
+                # A block with shifted windows, say, rolls them first.
+                twins.append((other, alike[among_like]))
     return twins
 
 

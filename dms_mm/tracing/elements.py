@@ -257,10 +257,12 @@ class Elements:
         self._parts = table
 
     def same(self, a: IntArray, b: IntArray) -> bool:
-        """Both live and die together, position by position, as last resolved or made since."""
+        """Both live and die together, position by position, or can't go at all; as last resolved or made since."""
         if max(a.max(), b.max()) >= len(self._parts):
             self.resolve()
-        return np.array_equal(self.parts(a), self.parts(b))
+        left, right = self.parts(a), self.parts(b)
+        frozen = np.append(self._frozen_mask(), True)  # the last for "none"
+        return np.array_equal(left, right) or bool(frozen[left].all() and frozen[right].all())
 
     def composed(self, a: IntArray, b: IntArray) -> bool:
         """Something is composed of one of ``a`` and one of ``b``."""
