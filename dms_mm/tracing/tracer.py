@@ -189,7 +189,14 @@ class Tracer(TorchDispatchMode):
 
     @staticmethod
     def tensors(tree: Any) -> list[Any]:
-        return [x for x in tree_flatten(tree)[0] if isinstance(x, torch.Tensor)]
+        # Asked twice for every operator; pytree takes several times as long.
+        if isinstance(tree, torch.Tensor):
+            return [tree]
+        if isinstance(tree, Mapping):
+            tree = tree.values()
+        elif not isinstance(tree, (tuple, list)):
+            return []
+        return [x for branch in tree for x in Tracer.tensors(branch)]
 
     def where(self) -> str:
         return self.stack[-1]
