@@ -16,7 +16,15 @@ REMEDIES: list[tuple[str, str]] = [
     ),
     ('with a fixed tensor', 'what meets it is made in forward with a fixed length: make it a parameter or a buffer'),
     ('the slim forward fails', 'a number in its forward depends on the size: store it as an attribute of the module'),
-    ('a reduction over pruned', 'a mean or maximum over channels changes with their number'),
+    (
+        'a reduction over pruned',
+        'a mean or maximum over channels changes with their number: in a module of its own it runs on those that live',
+    ),
+    (
+        'a convolution along pruned',
+        'neighbours change with the channels that go: in a module of its own it runs on those that live',
+    ),
+    ('a module that runs on the channels that live', 'nothing to free: these weights have no channels of the model'),
     ('the width inside each group', 'whole groups of a grouped convolution go, not their width'),
     ('a cut through heads', 'an index picks heads or groups by number'),
     ('composed of channels that must stay', 'frees itself with the channels that it is composed of'),

@@ -15,7 +15,16 @@ from torch.utils._pytree import tree_map
 from .mutables import ChannelUnit, DepthUnit, MutableUnit
 from .mutators.blocks import close_gates, find_depth_units
 from .mutators.channels import find_channel_units
-from .mutators.fold import Fold, OutputMask, fold_of, install_convolution, install_norm, is_affine, strip
+from .mutators.fold import (
+    Fold,
+    OutputMask,
+    fold_of,
+    install_compact,
+    install_convolution,
+    install_norm,
+    is_affine,
+    strip,
+)
 from .reasons import remedy_of
 from .resources import ResourceModel
 from .slimming.check import Mismatch, first_mismatch
@@ -561,6 +570,10 @@ def _install(space: SearchSpace, traced: Trace) -> None:
         mask = Fold(bank)
         mask.pieces = [(0, *piece) for piece in pieces(plan.owner(inputs))] if inputs is not None else []
         install_convolution(model.get_submodule(path), standard, mask)
+    for path, (mixing, ids) in traced.compact.items():
+        mask = Fold(bank)
+        mask.pieces = [(0, *piece) for piece in pieces(plan.owner(ids))]
+        install_compact(model.get_submodule(path), mixing.dim, mask)
     for unit in space.units.values():
         if not isinstance(unit, DepthUnit):
             continue

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import torch
-from timm.layers import GroupNormAct, LayerNormAct2d, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d
+from timm.layers import EcaModule, GroupNormAct, LayerNormAct2d, ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d
+from timm.layers.cbam import SpatialAttn
 from timm.layers.grn import GlobalResponseNorm
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -16,6 +17,7 @@ STEPS = (
     'shared multiply pixel transposed residual slice linear'
 ).split()
 # Came later: seeds from 500 on use them, too, and those below keep their networks.
+# Those from 1000 on may mix channels, too.
 MORE = 'concatenated concatenated standardised standardised response activated scaled'.split()
 
 
@@ -151,7 +153,7 @@ class RandomNet(nn.Module):
     def __init__(self, seed: int, length: int = 9) -> None:
         super().__init__()
         rng = random.Random(seed)
-        self.steps = STEPS + MORE if seed >= 500 else STEPS
+        self.steps = STEPS + (MORE if seed >= 500 else []) + (['mixed'] * 3 if seed >= 1000 else [])
         torch.manual_seed(seed)
         self.layers = nn.ModuleList()
         self.program: list[tuple] = []
@@ -227,6 +229,8 @@ class RandomNet(nn.Module):
             self._emit('linear', (last,), nn.Linear(c, out))
         elif kind == 'concatenated':
             self._emit('layer', (last,), Concatenated(c, out, rng))
+        elif kind == 'mixed':
+            self._emit('layer', (last,), rng.choice([EcaModule(kernel_size=3), SpatialAttn(3)]))
         elif kind == 'scaled':
             self._emit('layer', (last,), Scaled(c, out))
         elif kind == 'standardised':

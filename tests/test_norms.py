@@ -7,6 +7,7 @@ from mmcv.cnn.bricks.conv_ws import ConvWS2d
 from timm.layers import GroupNormAct, LayerNormAct2d, ScaledStdConv2dSame, StdConv2d
 from timm.layers.grn import GlobalResponseNorm
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import dms_mm
 from dms_mm.algorithms.search import Search
@@ -101,3 +102,24 @@ def test_a_soft_mask_on_a_standardised_weight_is_not_normalised_away():
         search.step()
     soft = torch.cat([space.bank.leaves[u.index].detach() for u in space.units.values()])
     assert ((soft > 0.05) & (soft < 0.95)).any()
+
+
+@pytest.mark.parametrize('attention', ['eca', 'cbam'])
+def test_modules_that_mix_channels_run_on_those_that_live(attention):
+    """ECA's convolution along the channels and CBAM's mean and maximum over them see what the slim model sees."""
+    model = timm.create_model('resnet10t', block_args=dict(attn_layer=attention), num_classes=5)
+    model, x = lively(model), torch.randn(2, 3, 64, 64)
+    before = model(x)
+    space = dms_mm.make_searchable(model, x, verify=True)
+    assert space.searchable_share() > 0.99 and len(space.plan.trace.compact) == 4
+    torch.testing.assert_close(model(x), before)
+    space.set_keep({n: max(1, u.size // 3) for n, u in space.units.items() if u.kind == 'channel'})
+    slim = space.slim()
+    torch.testing.assert_close(model(x), slim(x), rtol=1e-3, atol=1e-4)
+    with FlopCounterMode(display=False) as counter:
+        slim(x)
+    assert space.resources()['macs'] == counter.get_total_flops() // 2 // len(x)
+    model(x).sum().backward()
+    gradients = [space.bank.leaves[u.index].grad for u in space.units.values()]
+    assert all(g is None or g.isfinite().all() for g in gradients)
+    assert not any('forward' in m.__dict__ for m in space.detach().modules())

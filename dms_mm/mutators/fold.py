@@ -115,6 +115,32 @@ class MaskedConvolution:
         return convolve(module, x, weight if fold is None else fold(weight), self.spec.same)
 
 
+class Compact:
+    """The forward of a module that mixes channels: on those that live. The others pass as they are."""
+
+    def __init__(self, module: nn.Module, dim: int, mask: Fold) -> None:
+        self.module, self.dim, self.mask = module, dim, mask
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        bank = self.mask.bank
+        cut = {u for _, units, _ in self.mask.pieces for u in units if bank.cut[u]}
+        if not cut:
+            return type(self.module).forward(self.module, x, *args, **kwargs)
+        keep = bank.hard_keep()
+        alive = torch.ones(x.shape[self.dim], dtype=torch.bool, device=keep.device)
+        for _, units, index in self.mask.pieces:
+            whole = torch.cat([*(keep[bank.segment == u] for u in units), alive.new_ones(1)])
+            alive &= whole[:-1] if index is None else whole[index.to(keep.device)]
+        place = torch.nonzero(alive).ravel().to(x.device)
+        y = type(self.module).forward(self.module, x.index_select(self.dim, place), *args, **kwargs)
+        return x.index_copy(self.dim, place, y.to(x.dtype))
+
+
+def install_compact(module: nn.Module, dim: int, mask: Fold) -> None:
+    """Replace the forward of this one module; its class and parameters stay."""
+    module.__dict__['forward'] = Compact(module, dim, mask)
+
+
 def install_convolution(module: nn.Module, spec: StandardSpec, mask: Fold) -> None:
     """Replace the forward of this one module; its class and parameters stay."""
     module.__dict__['forward'] = MaskedConvolution(module, spec, mask)
@@ -166,7 +192,7 @@ def strip(model: nn.Module) -> nn.Module:
     """Take every fold and output mask off a model, in place."""
     for module in model.modules():
         module.__dict__.pop(FOLDS, None)
-        if isinstance(module.__dict__.get('forward'), (MaskedNorm, MaskedConvolution)):
+        if isinstance(module.__dict__.get('forward'), (MaskedNorm, MaskedConvolution, Compact)):
             del module.__dict__['forward']
         for key, hook in list(module._forward_hooks.items()):
             if isinstance(hook, OutputMask):

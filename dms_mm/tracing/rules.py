@@ -520,7 +520,10 @@ def _reduce(t: Tracer, out: Any, x: Any, gone: set[int]) -> None:
 @rule('mean', 'amax', 'amin', 'var', 'std', 'prod', 'var_mean', 'std_mean', 'logsumexp', 'all', 'any')
 def reduction(t: Tracer, out: Any, x: Any, dim: Any = None, *args: Any, **kwargs: Any) -> None:
     gone = _dims(None if isinstance(dim, bool) or t.tensors(out)[0].ndim == 0 else dim, x.ndim)
-    t.freeze([a for a in t.axes(x) if a[0] in gone], 'a reduction over pruned positions')
+    mixed = [a for a in t.axes(x) if a[0] in gone]
+    if mixed:
+        t.trace.stuck[t.where()] = None
+    t.freeze(mixed, 'a reduction over pruned positions')
     _reduce(t, out, x, gone)
 
 
@@ -676,6 +679,9 @@ def convolution(
     groups: int,
     *args: Any,
 ) -> None:
+    mixed = [a for a in t.axes(x) if a[0] > 1]
+    if mixed:
+        t.trace.stuck[t.where()] = None
     t.freeze([a for a in t.axes(x) if a[0] != 1], 'a convolution along pruned positions')
     in_dim, out_dim = (0, 1) if transposed else (1, 0)
     if groups == 1:

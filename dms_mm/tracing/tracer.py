@@ -18,6 +18,7 @@ from torch.nn.utils import stateless
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map
 
+from .compact import CompactSpec, find_compact, trace_compact
 from .elements import Elements, IntArray
 from .norms import NormSpec, recognise_norm, trace_norm
 from .rules import RULES, Axes, Entries, free, note_sum, pointwise, sums
@@ -93,6 +94,8 @@ class Trace:
     gates: dict[str, Gate] = field(default_factory=dict)  # block -> its part of a concatenation
     norms: dict[str, tuple[NormSpec, IntArray]] = field(default_factory=dict)  # statistics over these elements
     standardised: dict[str, tuple[StandardSpec, IntArray | None]] = field(default_factory=dict)  # convs, their inputs
+    compact: dict[str, tuple[CompactSpec, IntArray]] = field(default_factory=dict)  # run on what lives of these
+    stuck: dict[str, None] = field(default_factory=dict)  # modules that mix channels
     group_norms: dict[str, tuple[int, IntArray]] = field(default_factory=dict)  # whole groups of these go
     atomic: dict[str, None] = field(default_factory=dict)  # modules whose operators are not looked at
     io: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # module -> (shape, axes) of input and output
@@ -117,7 +120,8 @@ class Tracer(TorchDispatchMode):
         self.suspended = 0
         self.rectified: set[str] = set()  # modules whose input has no negative values
         self.inputs: dict[str, Any] = {}  # module -> its first tensor
-        self.whole: dict[str, NormSpec | StandardSpec] = {}  # modules that are traced as one operator
+        self.whole: dict[str, NormSpec | StandardSpec | CompactSpec] = {}  # modules that are traced as one operator
+        self.compact: Mapping[str, CompactSpec] = {}
         self._starts: list[int] = []
         self._owners: list[ParamDim] = []
         self._end = 0
@@ -409,7 +413,9 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
             if tracer.suspended:
                 tracer.suspended += 1
             elif first is not None and tracer.on_call is None:
-                spec: NormSpec | StandardSpec | None = recognise_standardised(module, first)
+                spec: NormSpec | StandardSpec | CompactSpec | None = tracer.compact.get(path)
+                if spec is None:
+                    spec = recognise_standardised(module, first)
                 if spec is None and tracer.entries(first):
                     rest = (args[1:], kwargs if args else {})
                     spec = recognise_norm(module, first, tracer.entries(first), rest)
@@ -428,6 +434,8 @@ def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
                     x, spec = next(iter(tracer.tensors((args, kwargs)))), tracer.whole[path]
                     if isinstance(spec, NormSpec):
                         trace_norm(tracer, path, module, spec, x, out)
+                    elif isinstance(spec, CompactSpec):
+                        trace_compact(tracer, path, module, spec, x, out)
                     else:
                         trace_standardised(tracer, path, module, spec, x, out)
             tracer.stack.pop()
@@ -576,7 +584,12 @@ def run_meta(
         return call_forward(model, data, forward_fn)
 
 
-def trace(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> Trace:
+def trace(
+    model: nn.Module,
+    inputs: Any,
+    forward_fn: Callable[..., Any] | None = None,
+    compact: Mapping[str, CompactSpec] | None = None,
+) -> Trace:
     """Trace in eval mode and, because auxiliary heads run only there, in train mode too.
 
     Raises:
@@ -591,6 +604,7 @@ def trace(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None =
             result.params[name] = [result.elements.new(size) for size in x.shape]
     for training in (False, True):
         tracer = Tracer(result, record_costs=not training)
+        tracer.compact = compact or {}
         try:
             outputs = run_fake(model, inputs, tracer, training, forward_fn)
         except TraceError:
@@ -608,6 +622,10 @@ def trace(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None =
             for _, ids in tracer.entries(x):
                 result.elements.freeze(ids, 'an output of the model')
         result.calls.append(tracer.calls)
+        if result.stuck and compact is None:
+            found = find_compact(model, result)
+            if found:
+                return trace(model, inputs, forward_fn, found)
     for name, dims in result.params.items():
         if name not in result.used:
             for ids in dims:

@@ -1,0 +1,104 @@
+"""Modules that mix channels but have no size of their own: ECA's convolution along them, CBAM's mean and maximum.
+
+No masking of weights makes these equal to their slim selves, which see the channels that live and nothing between them.
+But they run on any number of channels: so the masked model runs them on those that live. Recognised by trial.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .norms import without_modes
+
+if TYPE_CHECKING:
+    from .tracer import Trace, Tracer
+
+
+@dataclass(frozen=True)
+class CompactSpec:
+    """A module that maps (..., C at ``dim``, ...) to the same shape for any C; MACs are ``fixed + each * C``."""
+
+    dim: int
+    fixed: float
+    each: float
+
+
+def find_compact(model: nn.Module, trace: Trace) -> dict[str, CompactSpec]:
+    """The smallest modules around places where channels were mixed that run on any number of them."""
+    found: dict[str, CompactSpec] = {}
+    modules = dict(model.named_modules())
+    known: dict[Any, CompactSpec | None] = {}
+    for path in trace.stuck:
+        while path and path not in found:
+            before, after = trace.io.get(path, (None, None))
+            if before is not None and after is not None and before[0] == after[0] and len(before[1]) == 1:
+                dims = before[1][0][0]
+                key = type(modules[path]), repr(modules[path]), before[0], dims
+                if len(dims) == 1 and dims[0] > 0 and key not in known:
+                    known[key] = _probe(modules[path], before[0], dims[0])
+                spec = known.get(key)
+                if spec is not None:
+                    found[path] = spec
+                    break
+            path = path.rpartition('.')[0]
+    return found
+
+
+@without_modes
+def _probe(module: nn.Module, shape: tuple[int, ...], dim: int) -> CompactSpec | None:
+    generator = torch.Generator().manual_seed(0)
+    memo: dict[int, Any] = {}
+    for p in module.parameters():
+        if p.device.type == 'meta':
+            memo[id(p)] = nn.Parameter(torch.rand(p.shape, generator=generator))
+    trial = copy.deepcopy(module, memo).eval().double()
+    for m in trial.modules():
+        m._forward_hooks.clear()
+        m._forward_pre_hooks.clear()
+    size = shape[dim]
+    macs = []
+    for count in (size, size - 1, max(1, size // 2)):
+        sizes = [8 if d == 0 else count if d == dim else s for d, s in enumerate(shape)]
+        data = torch.randn(sizes, generator=generator, dtype=torch.float64)
+        try:
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                out = trial(data)
+        except Exception:
+            return None
+        if not isinstance(out, torch.Tensor) or out.shape != data.shape:
+            return None
+        macs.append(counter.get_total_flops() / 2 / len(data))
+        # Each channel must come out where it went in: there it resembles itself most.
+        before = F.normalize(data.movedim(dim, 0).flatten(1))
+        for place in {0, count // 2, count - 1}:
+            if int((before @ out.select(dim, place).flatten()).abs().argmax()) != place:
+                return None
+    each = macs[0] - macs[1]
+    fixed = macs[0] - each * size
+    if abs(fixed + each * max(1, size // 2) - macs[2]) > 1e-6 * max(1.0, macs[0]):
+        return None
+    return CompactSpec(dim, fixed * shape[0], each * shape[0])
+
+
+def trace_compact(t: Tracer, path: str, module: nn.Module, spec: CompactSpec, x: Any, out: Any) -> None:
+    """Channels pass; what the module holds stays as it is."""
+    from .tracer import Cost
+
+    for p in [*module.parameters(), *module.buffers()]:
+        if t.source(p):
+            t.trace.used.add(t.source(p) or '')
+            t.freeze(t.entries(p), 'a module that runs on the channels that live')
+    entries = t.entries(x)
+    t.put(out, entries)
+    line = t.along(x, spec.dim)
+    t.trace.compact[path] = (spec, line[0])
+    if t.record_costs:
+        t.trace.costs.append(Cost(spec.fixed, [], path))
+        t.trace.costs.append(Cost(spec.each, [(int(x.shape[spec.dim]), line)], path))
