@@ -18,7 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from _docs import write_block
 
-MODELS = ('efficientnet_b7', 'swin_base_patch4_window7_224', 'deit_small_patch16_224', 'Llama-7B')
+MODELS = (
+    'efficientnet_b7', 'swin_base_patch4_window7_224', 'torchvision/swin_b', 'deit_small_patch16_224', 'Llama-7B'
+)  # fmt: skip
 
 
 def measure(name: str, results) -> None:
@@ -36,8 +38,11 @@ def measure(name: str, results) -> None:
         inputs = {'input_ids': torch.zeros(1, 16, dtype=torch.long)}
     else:
         import timm
+        import torchvision
 
-        model, inputs = timm.create_model(name), torch.zeros(2, 3, 224, 224)
+        library, _, short = name.rpartition('/')
+        model = torchvision.models.get_model(short) if library else timm.create_model(name)
+        inputs = torch.zeros(2, 3, 224, 224)
     start = time.perf_counter()
     space = dms_mm.make_searchable(model, inputs)
     seconds = time.perf_counter() - start

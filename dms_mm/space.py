@@ -364,9 +364,8 @@ def _alike(trials: Sequence[np.ndarray], units: Sequence[MutableUnit]) -> tuple[
     seen: dict[tuple[int, ...], MutableUnit] = {}
     for unit in units:
         counts = (unit.size, *(int(keep[unit.start : unit.start + unit.size].sum()) for keep in trials))
-        if unit.kind != 'depth' and counts in seen:
+        if unit.kind != 'depth' and seen.setdefault(counts, unit) is not unit:
             return seen[counts], unit
-        seen[counts] = unit
     return None
 
 

@@ -117,6 +117,7 @@ SAMPLE = [
     'timm/efficientformerv2_s0:224', 'timm/gcvit_xxtiny:224', 'timm/levit_384_s8:224', 'timm/maxvit_pico_rw_256:256',
     'timm/mixer_s16_224:224', 'timm/mobilevit_xxs:256', 'timm/pvt_v2_b0:224', 'timm/resnest14d:224',
     'timm/twins_svt_small:224', 'timm/xcit_nano_12_p8_224:224', 'timm/poolformerv2_s12:224',
+    'timm/test_nfnet:160', 'timm/regnety_040_sgn:224', 'timm/convnext_zepto_rms:224',
     'torchvision/maxvit_t', 'torchvision/regnet_y_400mf', 'segmentation/lraspp_mobilenet_v3_large',
     'mmpretrain/deit-tiny_4xb256_in1k', 'mmpretrain/swin-tiny_16xb64_in1k', 'mmdet/rtmdet-tiny', 'mmdet/retinanet',
 ]  # fmt: skip

@@ -41,9 +41,9 @@ def find_compact(model: nn.Module, trace: Trace) -> dict[str, CompactSpec]:
             if before is not None and after is not None and before[0] == after[0] and len(before[1]) == 1:
                 dims = before[1][0][0]
                 key = type(modules[path]), repr(modules[path]), before[0], dims
-                if len(dims) == 1 and dims[0] > 0 and key not in known:
-                    known[key] = _probe(modules[path], before[0], dims[0])
-                spec = known.get(key)
+                if key not in known:
+                    known[key] = _probe(modules[path], before[0], dims)
+                spec = known[key]
                 if spec is not None:
                     found[path] = spec
                     break
@@ -52,7 +52,10 @@ def find_compact(model: nn.Module, trace: Trace) -> dict[str, CompactSpec]:
 
 
 @without_modes
-def _probe(module: nn.Module, shape: tuple[int, ...], dim: int) -> CompactSpec | None:
+def _probe(module: nn.Module, shape: tuple[int, ...], dims: tuple[int, ...]) -> CompactSpec | None:
+    dim = dims[0]
+    if len(dims) > 1 or dim == 0 or any(shape[dim] in p.shape for p in module.parameters()):
+        return None
     generator = torch.Generator().manual_seed(0)
     memo: dict[int, Any] = {}
     for p in module.parameters():
