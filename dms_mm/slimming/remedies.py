@@ -277,7 +277,8 @@ def _head_pairs(plan: Plan, mode: int, index: int, ahead: int) -> list[np.ndarra
             for _, ids in entries:
                 # Of ids over heads, head dims and what lies before them (query, key, value): the last two.
                 line = ids[(0,) * (ids.ndim - 2)].ravel() if ids.ndim > 1 else ids
-                if ids.ndim > 1 and (plan.trace.elements.parts(line)[:, 1:] >= 0).any():
+                # Where head dims can't change, heads alone make up the line.
+                if ids.ndim > 1 and (plan.owner(line) >= 0).any():
                     result.append(line)
             for d in {dims[0] for dims, _ in entries if len(dims) == 1}:
                 lists = [ids for dims, ids in entries if dims == (d,)]

@@ -181,10 +181,11 @@ class Elements:
             self.freeze(must[~frozen[must]], 'part of channels that must stay')
             frozen = self._frozen_mask()
             changed = True
-        # Being composed of oneself and others is an order, not an equality: nothing here can be removed.
+        # Being composed of oneself and others is an order, not an equality: the others have to stay.
         loop = (part == root[:, None]).any(1) & live.any(1)
-        if loop.any():
-            self.freeze(np.concatenate([root[loop], part[loop][part[loop] >= 0]]), 'a cyclic reshape of channels')
+        others = part[loop][(part[loop] >= 0) & (part[loop] != root[loop][:, None])]
+        if len(others) and not frozen[others].all():
+            self.freeze(others, 'a cyclic reshape of channels')
             frozen = self._frozen_mask()
             changed = True
         part[(part >= 0) & frozen[np.maximum(part, 0)]] = -1
