@@ -185,10 +185,11 @@ class SearchSpace:
         return self
 
     # -- reporting
-    def searchable_share(self) -> float:
-        """Share of the supernet's MACs in operators that at least one unit can shrink."""
+    def searchable_share(self, resource: str = 'macs') -> float:
+        """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink."""
         total = covered = 0.0
-        for factor, dims, blocks in mac_terms(self.plan, 1):
+        terms = mac_terms(self.plan, 1) if resource == 'macs' else param_terms(self.plan, self.model)
+        for factor, dims, blocks in terms:
             value = factor * float(np.prod([size for size, _ in dims]))
             total += value
             if blocks or any(owner is not None for _, owner in dims):
@@ -219,6 +220,7 @@ class SearchSpace:
         lines = [f'{len(self.units)} units, {len(self.bank.segment)} elements']
         lines.append(', '.join(f'{k} {v:,} of {self.supernet[k]:,}' for k, v in self.resources().items()))
         lines.append(f'searchable share of the MACs: {self.searchable_share():.1%}')
+        lines.append(f'searchable share of the parameters: {self.searchable_share("params"):.1%}')
         for name, unit in self.units.items():
             flag = '  << under 5% of its width' if name in strangled else ''
             flag = '  (in a removed block)' if structure.is_gone(name) else flag

@@ -102,6 +102,7 @@ def test_inspect_prints_units_share_and_reasons():
     assert result.returncode == 0, result.stderr
     for text in (
         'searchable share of the MACs: 100.0%',
+        'searchable share of the parameters: 100.0%',
         'head_dim blocks.0.attn.qkv',
         'depth',
         'outputs keep their size',
