@@ -6,7 +6,6 @@ But they run on any number of channels: so the masked model runs them on those t
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .norms import without_modes
+from .norms import random_copy, without_modes
 
 if TYPE_CHECKING:
     from .tracer import Trace, Tracer
@@ -56,15 +55,7 @@ def _probe(module: nn.Module, shape: tuple[int, ...], dims: tuple[int, ...]) -> 
     dim = dims[0]
     if len(dims) > 1 or dim == 0 or any(shape[dim] in p.shape for p in module.parameters()):
         return None
-    generator = torch.Generator().manual_seed(0)
-    memo: dict[int, Any] = {}
-    for p in module.parameters():
-        if p.device.type == 'meta':
-            memo[id(p)] = nn.Parameter(torch.rand(p.shape, generator=generator))
-    trial = copy.deepcopy(module, memo).eval().double()
-    for m in trial.modules():
-        m._forward_hooks.clear()
-        m._forward_pre_hooks.clear()
+    trial, generator = random_copy(module)
     size = shape[dim]
     macs = []
     for count in (size, size - 1, max(1, size // 2)):

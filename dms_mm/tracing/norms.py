@@ -103,6 +103,20 @@ def without_modes(function: Callable[..., T]) -> Callable[..., T]:
     return run
 
 
+def random_copy(module: nn.Module) -> tuple[Any, torch.Generator]:
+    """A module to try: float64, eval, without hooks, parameters in (0, 1); and the generator for its inputs."""
+    generator = torch.Generator().manual_seed(0)
+    memo: dict[int, Any] = {
+        id(p): nn.Parameter(torch.rand(p.shape, generator=generator, dtype=torch.float64), requires_grad=False)
+        for p in module.parameters()
+    }
+    trial = copy.deepcopy(module, memo).eval().double()
+    for m in trial.modules():
+        m._forward_hooks.clear()
+        m._forward_pre_hooks.clear()
+    return trial, generator
+
+
 _known: dict[Any, NormSpec | None] = {}
 
 
@@ -152,15 +166,7 @@ def _eps(module: nn.Module) -> float | None:
 def _probe(
     module: nn.Module, x: Any, dims: Sequence[int], eps: float | None, groups: int | None, rest: Any
 ) -> NormSpec | None:
-    generator = torch.Generator().manual_seed(0)
-    memo = {
-        id(p): nn.Parameter(torch.rand(p.shape, generator=generator, dtype=torch.float64), requires_grad=False)
-        for p in module.parameters()
-    }
-    trial = copy.deepcopy(module, memo).eval()  # type: ignore[arg-type]
-    for m in trial.modules():
-        m._forward_hooks.clear()
-        m._forward_pre_hooks.clear()
+    trial, generator = random_copy(module)
     for dim in dict.fromkeys(dims):
         shape = [2 if d == 0 else 3 for d in range(x.ndim)]
         shape[dim] = int(x.shape[dim])

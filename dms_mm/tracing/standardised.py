@@ -6,7 +6,6 @@ on the row is lost. The module is looked at as a whole: a convolution by a weigh
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .norms import without_modes
+from .norms import random_copy, without_modes
 
 if TYPE_CHECKING:
     from .tracer import Tracer
@@ -86,14 +85,7 @@ def recognise_standardised(module: nn.Module, x: Any) -> StandardSpec | None:
 
 @without_modes
 def _probe(module: Any, x: Any, eps: float) -> StandardSpec | None:
-    generator = torch.Generator().manual_seed(0)
-    memo = {
-        id(p): nn.Parameter(torch.rand(p.shape, generator=generator, dtype=torch.float64), requires_grad=False)
-        for p in module.parameters()
-    }
-    trial = copy.deepcopy(module, memo).eval()
-    trial._forward_hooks.clear()
-    trial._forward_pre_hooks.clear()
+    trial, generator = random_copy(module)
     sizes = [(k - 1) * d + 2 for k, d in zip(module.kernel_size, module.dilation)]
     data = torch.randn([1, int(x.shape[1]), *sizes], generator=generator, dtype=torch.float64)
     with torch.no_grad():

@@ -521,6 +521,19 @@ def _no_fastpath() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
+@contextlib.contextmanager
+def _plain_operators(model: nn.Module, training: bool) -> Iterator[None]:
+    """A mode, and attention as its products and softmax, whatever kernel runs it later."""
+    with (
+        _mode_of(model, training),
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        _no_fastpath(),
+        _local_norms(model),
+    ):
+        yield
+
+
 def run_fake(
     model: nn.Module,
     inputs: Any,
@@ -549,12 +562,7 @@ def run_fake(
     data = fake_inputs(mode, inputs)
     with (
         _quiet(),
-        _mode_of(model, training),
-        torch.no_grad(),
-        # Attention as its products and softmax, whatever kernel runs it later.
-        sdpa_kernel(SDPBackend.MATH),
-        _no_fastpath(),
-        _local_norms(model),
+        _plain_operators(model, training),
         stateless._reparametrize_module(model, tensors),
         module_stack(model, tracer),
         mode,
@@ -572,15 +580,7 @@ def run_meta(
 ) -> Any:
     """The same for a model on ``meta``: several times as fast, but without the values of masks and indices."""
     data = tree_map(lambda x: x.to('meta') if isinstance(x, torch.Tensor) else x, inputs)
-    with (
-        _mode_of(model, training),
-        torch.no_grad(),
-        sdpa_kernel(SDPBackend.MATH),
-        _no_fastpath(),
-        _local_norms(model),
-        module_stack(model, tracer),
-        tracer,
-    ):
+    with _plain_operators(model, training), module_stack(model, tracer), tracer:
         return call_forward(model, data, forward_fn)
 
 
