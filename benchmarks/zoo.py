@@ -335,7 +335,12 @@ def child(function, name: str, timeout: int) -> tuple[dict, str]:
 def run(args) -> None:
     chosen = args.names or [n for g in args.group or GROUPS for n in names(g)]
     index, count = map(int, args.shard.split('/'))
-    done = {r['name'] for r in load()} if args.resume else set()
+    known = {r['name']: r for r in load()} if args.resume else {}
+
+    def left(name: str) -> list[str]:
+        marks = {'check': {'units', 'problem'}, 'peer': {'peer'}, 'onnx': {'onnx'}}
+        return [stage for stage in args.stages if not marks[stage] & set(known.get(name, {}))]
+
     RESULTS.parent.mkdir(exist_ok=True)
     # Imported once; every model then starts from here.
     import timm  # noqa: F401
@@ -347,9 +352,9 @@ def run(args) -> None:
     import dms_mm  # noqa: F401
 
     torch.set_num_threads(1)
-    for name in [n for n in chosen if n not in done][index::count]:
+    for name in [n for n in chosen if left(n)][index::count]:
         record: dict = {'name': name}
-        for stage in args.stages:
+        for stage in left(name):
             function, limit = STAGES[stage]
             found, problem = child(function, name, min(limit, args.timeout))
             record.update(found)
@@ -432,7 +437,7 @@ def main() -> None:
     parser.add_argument('--group', action='append', choices=GROUPS)
     parser.add_argument('--shard', default='0/1')
     parser.add_argument('--timeout', type=int, default=300, help='seconds for one model')
-    parser.add_argument('--resume', action='store_true', help='leave out models that have a record')
+    parser.add_argument('--resume', action='store_true', help='leave out models and stages that have a record')
     parser.add_argument('--stages', nargs='+', choices=list(STAGES), default=list(STAGES))
     parser.add_argument('--write', action='store_true')
     parser.add_argument('--folder')
