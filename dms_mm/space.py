@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from .mutables import ChannelUnit, DepthUnit, MutableUnit
-from .mutators.blocks import close_gates, find_depth_units
+from .mutators.blocks import close_gate, close_gates, find_depth_units
 from .mutators.channels import find_channel_units
 from .mutators.fold import (
+    Compact,
     Fold,
+    MaskedConvolution,
+    MaskedNorm,
     OutputMask,
     fold_of,
-    install_compact,
-    install_convolution,
-    install_norm,
+    install,
     is_affine,
     strip,
 )
@@ -387,8 +388,8 @@ def _settle(
 
     def test(keep: np.ndarray) -> Mismatch | None:
         # The training mode differs in few places: one structure sees them.
-        modes = [int(trained and keep is trials[1][0])]
-        return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, inputs, forward_fn, modes)
+        mode = int(trained and keep is trials[1][0])
+        return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, mode, inputs, forward_fn)
 
     # Cuts at the front and at the back find sizes that a forward writes down; different counts tell them apart.
     trials = [
@@ -414,7 +415,7 @@ def _settle(
         problem = test(keep)
         if problem is not None:
             for gate in plan.trace.gates.values():
-                elements.freeze(np.array([gate.id]), 'a block whose copy stays in a concatenation')
+                close_gate(elements, gate)
             notes.append(f'copies of removed blocks stay in concatenations, because without them {problem.message}')
             return False
     while queue:
@@ -561,20 +562,22 @@ def _install(space: SearchSpace, traced: Trace) -> None:
         if owner is not None:
             for fold in folds(name):
                 fold.pieces += [(dim, *piece) for piece in pieces(owner, only)]
+
+    def mask_of(owner: np.ndarray) -> Fold:
+        fold = Fold(bank)
+        fold.pieces = [(0, *piece) for piece in pieces(owner)]
+        return fold
+
     for path, (spec, ids) in traced.norms.items():
         owner = plan.owner(ids)
         if (owner >= 0).any():
-            mask = Fold(bank)
-            mask.pieces = [(0, *piece) for piece in pieces(owner)]
-            install_norm(model.get_submodule(path), spec, mask)
+            install(MaskedNorm(model.get_submodule(path), spec, mask_of(owner)))
     for path, (standard, inputs) in traced.standardised.items():
-        mask = Fold(bank)
-        mask.pieces = [(0, *piece) for piece in pieces(plan.owner(inputs))] if inputs is not None else []
-        install_convolution(model.get_submodule(path), standard, mask)
+        # Masks of its rows and its block come behind the standardisation, whether or not its inputs are pruned.
+        mask = Fold(bank) if inputs is None else mask_of(plan.owner(inputs))
+        install(MaskedConvolution(model.get_submodule(path), standard, mask))
     for path, (mixing, ids) in traced.compact.items():
-        mask = Fold(bank)
-        mask.pieces = [(0, *piece) for piece in pieces(plan.owner(ids))]
-        install_compact(model.get_submodule(path), mixing.dim, mask)
+        install(Compact(model.get_submodule(path), mixing.dim, mask_of(plan.owner(ids))))
     for unit in space.units.values():
         if not isinstance(unit, DepthUnit):
             continue

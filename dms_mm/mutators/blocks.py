@@ -16,7 +16,7 @@ import numpy as np
 from torch import nn
 
 from ..mutables import DepthUnit
-from ..tracing import Trace
+from ..tracing import Elements, Trace
 from ..tracing.elements import IntArray
 from ..tracing.tracer import Gate
 from .fold import is_affine
@@ -199,8 +199,11 @@ def close_gates(model: nn.Module, trace: Trace, units: Sequence[DepthUnit]) -> N
         root = elements.find(np.array([gate.id]))
         inside = type(model.get_submodule(path.rpartition('.')[0])) is nn.ModuleList
         if path not in blocks or not plain or not inside or any(np.isin(elements.parts(i), root).any() for i in seen):
-            elements.freeze(np.array([gate.id]), 'a block whose copy stays in a concatenation')
-    elements.resolve()
+            close_gate(elements, gate)
+
+
+def close_gate(elements: Elements, gate: Gate) -> None:
+    elements.freeze(np.array([gate.id]), 'a block whose copy stays in a concatenation')
 
 
 def readers_of(trace: Trace, gate: Gate) -> list[tuple[str, int]]:

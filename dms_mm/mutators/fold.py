@@ -136,19 +136,9 @@ class Compact:
         return x.index_copy(self.dim, place, y.to(x.dtype))
 
 
-def install_compact(module: nn.Module, dim: int, mask: Fold) -> None:
-    """Replace the forward of this one module; its class and parameters stay."""
-    module.__dict__['forward'] = Compact(module, dim, mask)
-
-
-def install_convolution(module: nn.Module, spec: StandardSpec, mask: Fold) -> None:
-    """Replace the forward of this one module; its class and parameters stay."""
-    module.__dict__['forward'] = MaskedConvolution(module, spec, mask)
-
-
-def install_norm(module: nn.Module, spec: NormSpec, mask: Fold) -> None:
-    """Replace the forward of this one module; its class and parameters stay."""
-    module.__dict__['forward'] = MaskedNorm(module, spec, mask)
+def install(forward: MaskedNorm | MaskedConvolution | Compact) -> None:
+    """Replace the forward of its one module; the module's class and parameters stay."""
+    forward.module.__dict__['forward'] = forward
 
 
 def _property(name: str) -> property:

@@ -7,7 +7,7 @@ A model may store sizes that tracing can't see (a split size, a head count for a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,10 +150,11 @@ class _Comparison:
         """The result of a forward that ended, by an exception if there is a ``problem``."""
         if self.found is not None:
             return self.found
-        if problem or any(c.name not in REARRANGE for _, c in self.queue):
-            last = self.queue[-1][1] if self.queue else None
-            message = problem or f'the slim model stops before {last.name} in {last.module!r}'  # type: ignore[union-attr]
-            return Mismatch(self.mode, self.queue[-1][0] if self.queue else self.place, message, failed=bool(problem))
+        place, last = self.queue[-1] if self.queue else (self.place, None)
+        if problem:
+            return Mismatch(self.mode, place, problem, failed=True)
+        if last is not None and any(c.name not in REARRANGE for _, c in self.queue):
+            return Mismatch(self.mode, place, f'the slim model stops before {last.name} in {last.module!r}')
         return None
 
 
@@ -162,21 +163,19 @@ def first_mismatch(
     model: nn.Module,
     structure: Structure,
     keep: np.ndarray,
+    mode: int,
     inputs: Any,
     forward_fn: Callable[..., Any] | None = None,
-    modes: Sequence[int] = (0, 1),
 ) -> Mismatch | None:
-    """Run the slim model without data; the first operator that is not as predicted, or None.
-
-    ``modes``: 0 for eval, 1 for training mode.
-    """
+    """Run the slim model without data in eval (0) or training (1) ``mode``; the first unpredicted operator, or None."""
     assert plan.trace is not None
     # Inside of norms the slim operators are others; their outputs are compared where they are used.
     skipped = tuple(path + '.' for path in [*structure.removed, *plan.trace.atomic]) or ('\0',)
-    slim = build_slim(skeleton(model), structure)
 
-    def compare(mode: int, run: Callable[..., Any]) -> Mismatch | None:
+    def compare(run: Callable[..., Any]) -> Mismatch | None:
         comparison = _Comparison(plan, mode, keep, skipped)
+        # A model of its own for each: what a forward leaves in it is of the kind of its tensors.
+        slim = build_slim(skeleton(model), structure)
         problem = ''
         try:
             run(slim, inputs, Tracer(Trace(), False, comparison), training=bool(mode), forward_fn=forward_fn)
@@ -186,16 +185,13 @@ def first_mismatch(
             problem = f'{type(error).__name__}: {error}'
         return comparison.end(problem)
 
-    for mode in modes:
-        # Meta tensors are fast and may fail by themselves; only what fake tensors say counts against the model.
-        quick = compare(mode, run_meta) if plan.runs_on_meta else None
-        if plan.runs_on_meta and quick is None:
-            continue
-        found = compare(mode, run_fake)
-        plan.runs_on_meta &= quick is not None and found is not None and quick.place == found.place
-        if found is not None:
-            return found
-    return None
+    # Meta tensors are fast and may fail by themselves; only what fake tensors say counts against the model.
+    quick = compare(run_meta) if plan.runs_on_meta else None
+    if plan.runs_on_meta and quick is None:
+        return None
+    found = compare(run_fake)
+    plan.runs_on_meta &= quick is not None and found is not None and quick.place == found.place
+    return found
 
 
 def scaled(plan: Plan, mode: int, index: int, call: Call, keep: np.ndarray) -> tuple[float, ...]:

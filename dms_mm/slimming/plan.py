@@ -71,7 +71,6 @@ class Plan:
     scales: list[Scale] = field(default_factory=list)
     roots: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # an id of each element
     units: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # unit of each element
-    kinds: list[str] = field(default_factory=list)  # of each unit
     lookup: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     runs_on_meta: bool = True  # slim forwards can be compared on meta tensors
     trace: Trace | None = None
@@ -110,7 +109,6 @@ def all_live(owner: np.ndarray, keep: np.ndarray) -> np.ndarray:
 def make_plan(trace: Trace, units: Sequence[MutableUnit], model: nn.Module) -> Plan:
     plan = Plan(trace=trace, grouped=dict(trace.grouped))
     plan.lookup = np.full(len(trace.elements) + 1, -1, dtype=np.int64)  # the last for "none"
-    plan.kinds = [u.kind for u in units]
     plan.units = np.repeat(np.arange(len(units)), [u.size for u in units])
     plan.roots = np.full(len(plan.units), -1, dtype=np.int64)
     for unit in units:

@@ -294,13 +294,13 @@ class Elements:
         before = len(self.freezes)
         changed = False
         # The same reshape is met in eval and in training mode.
-        self.boxes = list({(ids.shape, ids.tobytes(), fixed): (ids, fixed) for ids, fixed in self.boxes}.values())
-        for ids, fixed in self.boxes:
+        distinct = {(ids.shape, ids.tobytes(), fixed): (ids, fixed) for ids, fixed in self.boxes}
+        self.boxes = list(distinct.values())
+        for key, (ids, fixed) in distinct.items():
             part = self.parts(ids)
-            key = ids.shape, ids.tobytes(), fixed
-            if self._boxed.get(key) == part.tobytes():
+            if self._boxed.get(key) == (seen := part.tobytes()):
                 continue
-            self._boxed[key] = part.tobytes()
+            self._boxed[key] = seen
             place = np.indices(ids.shape)[..., None]
             live = part >= 0
             roots, code = np.unique(part[live], return_inverse=True)

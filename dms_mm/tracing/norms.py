@@ -52,6 +52,7 @@ def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None
     x = x if dtype == torch.float64 and not spec.single else x.float()
     mask = mask.to(x.dtype)
     dim = spec.dim % x.ndim
+    shape = [-1 if d == dim else 1 for d in range(x.ndim)]
     if spec.kind == 'group':
         grouped = x.reshape(x.shape[0], spec.groups, x.shape[1] // spec.groups, -1)
         m = mask.reshape(spec.groups, -1)[None, :, :, None]
@@ -61,15 +62,14 @@ def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None
         variance = (centred.square() * m).sum((2, 3), keepdim=True) / total
         y = (centred * torch.rsqrt(variance + spec.eps)).reshape(x.shape)
     elif spec.kind == 'response':
-        m = (mask / mask.sum()).view([-1 if d == dim else 1 for d in range(x.ndim)])
+        m = (mask / mask.sum()).view(shape)
         # Of a channel of zeros, vector_norm has a gradient of zero; a square root has none.
         norm = torch.linalg.vector_norm(x, dim=[d for d in range(1, x.ndim) if d != dim], keepdim=True)
         y = x * (norm / ((norm * m).sum(dim, keepdim=True) + spec.eps))
     else:
-        m = (mask / mask.sum()).view([-1 if d == dim else 1 for d in range(x.ndim)])
+        m = (mask / mask.sum()).view(shape)
         centred = x - (x * m).sum(dim, keepdim=True) if spec.kind == 'layer' else x
         y = centred * torch.rsqrt((centred.square() * m).sum(dim, keepdim=True) + spec.eps)
-    shape = [-1 if d == dim else 1 for d in range(x.ndim)]
     if weight is not None:
         y = y * (weight.to(y.dtype).view(shape) + spec.offset)
     if bias is not None:
@@ -190,11 +190,11 @@ def _probe(
         for spec in trials:
             with torch.no_grad():
                 difference = (masked_forward(trial, data, spec, ones) - out).abs().max()
+            # Norms may compute in float32 inside.
+            if difference < 1e-4 * out.abs().max():
                 nothing = torch.zeros_like(data)
                 for child in trial.children():
                     nothing = child(nothing)
-            # Norms may compute in float32 inside.
-            if difference < 1e-4 * out.abs().max():
                 return replace(spec, single=bool(difference >= 1e-10), zero=not nothing.any())
     return None
 

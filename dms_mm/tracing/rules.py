@@ -520,10 +520,7 @@ def _reduce(t: Tracer, out: Any, x: Any, gone: set[int]) -> None:
 @rule('mean', 'amax', 'amin', 'var', 'std', 'prod', 'var_mean', 'std_mean', 'logsumexp', 'all', 'any')
 def reduction(t: Tracer, out: Any, x: Any, dim: Any = None, *args: Any, **kwargs: Any) -> None:
     gone = _dims(None if isinstance(dim, bool) or t.tensors(out)[0].ndim == 0 else dim, x.ndim)
-    mixed = [a for a in t.axes(x) if a[0] in gone]
-    if mixed:
-        t.trace.stuck[t.where()] = None
-    t.freeze(mixed, 'a reduction over pruned positions')
+    t.mix([a for a in t.axes(x) if a[0] in gone], 'a reduction over pruned positions')
     _reduce(t, out, x, gone)
 
 
@@ -679,10 +676,7 @@ def convolution(
     groups: int,
     *args: Any,
 ) -> None:
-    mixed = [a for a in t.axes(x) if a[0] > 1]
-    if mixed:
-        t.trace.stuck[t.where()] = None
-    t.freeze([a for a in t.axes(x) if a[0] != 1], 'a convolution along pruned positions')
+    t.mix([a for a in t.axes(x) if a[0] != 1], 'a convolution along pruned positions')
     in_dim, out_dim = (0, 1) if transposed else (1, 0)
     if groups == 1:
         contract(t, x, 1, w, in_dim, 'a convolution')

@@ -209,11 +209,17 @@ class Tracer(TorchDispatchMode):
         for _, ids in axes:
             self.elements.freeze(ids, f'{reason} in {self.where() or "the model"}')
 
+    def mix(self, axes: Sequence[tuple[Any, IntArray]], reason: str) -> None:
+        """Freeze what an operator mixes, unless its module turns out to run on what lives alone."""
+        if axes:
+            self.trace.stuck[self.where()] = None
+        self.freeze(axes, reason)
+
     def gated(self, tensors: Sequence[Any], parts: list[IntArray]) -> list[IntArray]:
         """Parts of a concatenation; what a residual block made of the part before it lives only if the block does."""
         starts = np.cumsum([0, *map(len, parts)]).tolist()
         result = list(parts)
-        found: list[str] = []
+        found: dict[str, tuple[int, int, int]] = {}
         for k, x in enumerate(tensors):
             path = getattr(x, '_dms_from', None)
             before = next((j for j in range(k) if path and tensors[j] is self.inputs.get(path)), None)
@@ -222,10 +228,10 @@ class Tracer(TorchDispatchMode):
             gate = self.trace.gates[path].id if path in self.trace.gates else int(self.elements.new(1)[0])
             result[k] = self.elements.new(len(parts[k]))
             self.elements.compose(result[k], [parts[k], np.full(len(parts[k]), gate)])
-            self.trace.gates[path] = Gate(gate, parts[k], starts[k], starts[before], len(parts[k]))
-            found.append(path)
-        for path in found:
-            self.trace.gates[path].line = np.concatenate(result)
+            found[path] = gate, k, before
+        line = np.concatenate(result)
+        for path, (gate, k, before) in found.items():
+            self.trace.gates[path] = Gate(gate, line, starts[k], starts[before], len(parts[k]))
         return result
 
     def _owners_of(self, lists: Sequence[IntArray]) -> set[ParamDim]:
