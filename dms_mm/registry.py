@@ -1,8 +1,10 @@
-"""Registries of scope ``dms_mm``, children of MMEngine's roots.
+"""Registries of scope ``dms_mm``; imports nothing of the package.
 
-Everything that a config may name is registered here or on import of :func:`register_all`. The lower layers (up to
-slimming) know no MMEngine, so their classes are registered from here.
+Everything that a config may name by ``type`` is registered in one of these by its own module. Those of MMEngine's kinds
+are children of MMEngine's roots. ``locations`` are imported when a registry is first asked for a name.
 """
+
+import importlib
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -12,41 +14,34 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTOR
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import Registry
 
-from .mutables import ChannelUnit, DepthUnit
-from .mutators.blocks import BLOCKS
-from .resources import ResourceModel
 
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope='dms_mm', locations=['dms_mm.algorithms.dms', 'dms_mm.models'])
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='dms_mm', locations=['dms_mm.engine'])
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='dms_mm', locations=['dms_mm.datasets'])
-OPTIMIZERS = Registry('optimizer', parent=MMENGINE_OPTIMIZERS, scope='dms_mm', locations=['dms_mm.engine.optimizers'])
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer wrapper constructor',
-    parent=MMENGINE_CONSTRUCTORS,
-    scope='dms_mm',
-    locations=['dms_mm.engine.optimizers'],
-)
-MODEL_WRAPPERS = Registry(
-    'model wrapper', parent=MMENGINE_WRAPPERS, scope='dms_mm', locations=['dms_mm.engine.cpu_parallel']
-)
-UNITS = Registry('mutable unit', scope='dms_mm')
-RESOURCES = Registry('resource', scope='dms_mm')
+def _child(name: str, parent: Registry | None, *locations: str) -> Registry:
+    return Registry(name, parent=parent, scope='dms_mm', locations=[f'dms_mm.{place}' for place in locations])
 
-UNITS.register_module(name='channel', module=ChannelUnit)
-UNITS.register_module(name='depth', module=DepthUnit)
-RESOURCES.register_module(name='macs', module=ResourceModel)
-RESOURCES.register_module(name='params', module=ResourceModel, force=True)
 
-__all__ = [
-    'BLOCKS', 'DATASETS', 'HOOKS', 'MODELS', 'MODEL_WRAPPERS', 'OPTIMIZERS', 'RESOURCES', 'UNITS', 'register_all',
-]  # fmt: skip
+MODELS = _child('model', MMENGINE_MODELS, 'algorithms.dms', 'models')
+HOOKS = _child('hook', MMENGINE_HOOKS, 'engine')
+DATASETS = _child('dataset', MMENGINE_DATASETS, 'datasets')
+OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'engine.optimizers')
+OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_CONSTRUCTORS, 'engine.optimizers')
+MODEL_WRAPPERS = _child('model wrapper', MMENGINE_WRAPPERS, 'engine.cpu_parallel')
+
+# What a search is made of.
+UNITS = _child('mutable unit', None, 'mutables')
+RESOURCES = _child('resource', None, 'resources')
+RULES = _child('search rule', None, 'algorithms.rules')
+SELECTORS = _child('selector', None, 'algorithms.selectors')
+# What tracing knows: operators by their ATen name, modules traced as one operator, blocks that it can't see.
+OPERATORS = _child('operator rule', None, 'tracing.rules')
+WHOLES = _child('whole module', None, 'tracing.wholes')
+BLOCKS = _child('residual block', None, 'mutators.blocks')
 
 
 def register_all() -> None:
     """Import every module that registers something; safe to call twice."""
-    import dms_mm.algorithms.dms
-    import dms_mm.datasets
-    import dms_mm.engine
-    import dms_mm.engine.cpu_parallel
-    import dms_mm.engine.optimizers
-    import dms_mm.models  # noqa: F401
+    for registry in (
+        MODELS, HOOKS, DATASETS, OPTIMIZERS, OPTIM_WRAPPER_CONSTRUCTORS, MODEL_WRAPPERS,
+        UNITS, RESOURCES, RULES, SELECTORS, OPERATORS, WHOLES, BLOCKS,
+    ):  # fmt: skip
+        for place in registry._locations:
+            importlib.import_module(place)

@@ -28,13 +28,12 @@ from .mutators.fold import (
 )
 from .reasons import remedy_of
 from .resources import ResourceModel
+from .resources.terms import mac_terms, param_terms
 from .slimming.check import Mismatch, first_mismatch
 from .slimming.plan import (
     Plan,
     known_mends,
-    mac_terms,
     make_plan,
-    param_terms,
     plan_structure,
     tie_known_widths,
 )
@@ -189,7 +188,9 @@ class SearchSpace:
     def searchable_share(self, resource: str = 'macs') -> float:
         """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink."""
         total = covered = 0.0
-        terms = mac_terms(self.plan, 1) if resource == 'macs' else param_terms(self.plan, self.model)
+        trace, ownership = self.plan.trace, self.plan.ownership
+        assert trace is not None
+        terms = mac_terms(trace, ownership, 1) if resource == 'macs' else param_terms(trace, ownership, self.model)
         for factor, dims, blocks in terms:
             value = factor * float(np.prod([size for size, _ in dims]))
             total += value
@@ -292,8 +293,8 @@ def make_searchable(
     bank = TopkBank([u.size for u in found], [u.temperature for u in found], [u.min_keep for u in found])
     parameter = next((p for p in model.parameters() if p.device.type != 'meta'), None)
     counters = {
-        'macs': ResourceModel('macs', mac_terms(plan, first_batch(example_inputs)), bank),
-        'params': ResourceModel('params', param_terms(plan, model), bank),
+        'macs': ResourceModel('macs', mac_terms(traced, plan.ownership, first_batch(example_inputs)), bank),
+        'params': ResourceModel('params', param_terms(traced, plan.ownership, model), bank),
     }
     space = SearchSpace(model, plan, found, bank, counters, notes)
     _install(space, traced)
@@ -410,8 +411,10 @@ def _settle(
     replaced = 0
     if plan.copies:
         # A forward that counts its blocks can't do with fewer; then their copies stay.
-        keep = np.ones(len(plan.units), dtype=bool)
-        keep[[element for path, element in plan.blocks if any(path == copy.block for copy in plan.copies)]] = False
+        keep = np.ones(len(plan.ownership.units), dtype=bool)
+        keep[
+            [element for path, element in plan.ownership.blocks if any(path == copy.block for copy in plan.copies)]
+        ] = False
         problem = test(keep)
         if problem is not None:
             for gate in plan.trace.gates.values():

@@ -7,17 +7,12 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from zoo import ZOO, build, example
 
 import dms_mm
+from builders.structures import harden_randomly
+from builders.zoo import ZOO, build, example
 from dms_mm.mutators.fold import FOLDS, OutputMask
 from dms_mm.slimming.verify import outputs_of, relative_difference
-from dms_mm.space import random_keep
-
-
-def harden_randomly(space, seed):
-    keep = random_keep(list(space.units.values()), seed, low=0.1)
-    space.set_keep({u.name: torch.from_numpy(keep[u.start : u.start + u.size]) for u in space.units.values()})
 
 
 def independent_count(model, x):

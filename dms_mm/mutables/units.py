@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..registry import UNITS
+
 
 @dataclass(kw_only=True)
 class MutableUnit:
@@ -37,6 +39,7 @@ class MutableUnit:
         return self.min_keep, self.size
 
 
+@UNITS.register_module(name='channel')
 @dataclass(kw_only=True)
 class ChannelUnit(MutableUnit):
     """Channels tied by residual adds, depthwise and grouped convolutions; ``roots`` are their element ids."""
@@ -45,6 +48,7 @@ class ChannelUnit(MutableUnit):
     roots: list[np.ndarray] = field(default_factory=list, repr=False)
 
 
+@UNITS.register_module(name='depth')
 @dataclass(kw_only=True)
 class DepthUnit(MutableUnit):
     """Consecutive residual blocks of a stage, one element a block; ``branches`` names the modules, relative to
@@ -60,6 +64,7 @@ class DepthUnit(MutableUnit):
         return 4.0 * self.size
 
 
+@UNITS.register_module(name='head')
 @dataclass(kw_only=True)
 class HeadUnit(ChannelUnit):
     """Heads of an attention (key and value groups where queries are grouped)."""
@@ -71,6 +76,7 @@ class HeadUnit(ChannelUnit):
         return 4.0 * self.size
 
 
+@UNITS.register_module(name='head_dim')
 @dataclass(kw_only=True)
 class HeadDimUnit(ChannelUnit):
     """Positions inside every head: of queries and keys, or of values."""

@@ -16,13 +16,13 @@ import numpy as np
 from torch import nn
 
 from ..mutables import DepthUnit
+from ..registry import BLOCKS
 from ..tracing import Elements, Trace
 from ..tracing.elements import IntArray
 from ..tracing.tracer import Gate
 from .fold import is_affine
 
 Adapter = Callable[[Any], 'str | None']
-BLOCKS: dict[str, Adapter] = {}
 Runs = dict[str, list[list[tuple[str, list[str]]]]]  # container -> runs of (block, its branches)
 
 
@@ -31,7 +31,7 @@ def register_block(*classes: str) -> Callable[[Adapter], Adapter]:
 
     def register(adapter: Adapter) -> Adapter:
         for name in classes:
-            BLOCKS[name] = adapter
+            BLOCKS.register_module(name=name, module=adapter)
         return adapter
 
     return register
@@ -122,8 +122,8 @@ def adapter_of(module: nn.Module, extra: Mapping[str, str] | None = None) -> Ada
             if extra and key in extra:
                 branch = extra[key]
                 return lambda block: branch
-        if path in BLOCKS:
-            return BLOCKS[path]
+        if path in BLOCKS.module_dict:
+            return BLOCKS.module_dict[path]
     return None
 
 

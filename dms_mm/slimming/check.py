@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..mutables import all_live
 from ..tracing.tracer import Call, Trace, Tracer, run_fake, run_meta
-from .plan import Plan, all_live
+from .plan import Plan
 from .slim import build_slim
 from .structure import Structure
 

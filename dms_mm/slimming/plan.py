@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from ..mutables import ChannelUnit, DepthUnit, MutableUnit
+from ..mutables import MutableUnit, Ownership, all_live, make_ownership
 from ..mutators.blocks import readers_of
-from ..resources.model import Dim, Term
 from ..tracing import Trace
 from ..tracing.elements import IntArray
 from .structure import Structure, to_ranges
@@ -62,16 +59,13 @@ class Copy:
 class Plan:
     """Per parameter and dimension the elements of every position, (n, K), -1 for none; a position lives if all do."""
 
+    ownership: Ownership
     owners: dict[str, list[np.ndarray | None]] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     grouped: dict[str, str] = field(default_factory=dict)
-    blocks: list[tuple[str, int]] = field(default_factory=list)  # (block, its element)
     copies: list[Copy] = field(default_factory=list)
     mends: list[Mend] = field(default_factory=list)
     scales: list[Scale] = field(default_factory=list)
-    roots: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # an id of each element
-    units: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))  # unit of each element
-    lookup: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     runs_on_meta: bool = True  # slim forwards can be compared on meta tensors
     trace: Trace | None = None
 
@@ -80,8 +74,7 @@ class Plan:
 
     def owner(self, ids: IntArray) -> np.ndarray:
         """(..., K) elements of the bank of each id, -1 for none."""
-        assert self.trace is not None
-        return self.lookup[self.trace.elements.parts(ids)]
+        return self.ownership.owner(ids)
 
     def calls_of(self, mode: int) -> dict[str, list[int]]:
         """Module -> the indices of its own calls in a traced mode."""
@@ -93,35 +86,14 @@ class Plan:
 
     def lives(self, ids: IntArray, keep: np.ndarray) -> np.ndarray:
         """Bool of the shape of ``ids``: every element of it is in ``keep`` (N,)."""
-        return all_live(self.owner(ids), keep)
-
-
-def all_live(owner: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """(...) bool: every element of ``owner`` (..., K) is in ``keep`` (N,); -1 stands for none."""
-    alive = np.append(keep, True)
-    # Column by column: a reduction over a short last axis takes ten times as long.
-    result: np.ndarray = alive[owner[..., 0]] if owner.shape[-1] else np.ones(owner.shape[:-1], dtype=bool)
-    for k in range(1, owner.shape[-1]):
-        result &= alive[owner[..., k]]
-    return result
+        return self.ownership.lives(ids, keep)
 
 
 def make_plan(trace: Trace, units: Sequence[MutableUnit], model: nn.Module) -> Plan:
-    plan = Plan(trace=trace, grouped=dict(trace.grouped))
-    plan.lookup = np.full(len(trace.elements) + 1, -1, dtype=np.int64)  # the last for "none"
-    plan.units = np.repeat(np.arange(len(units)), [u.size for u in units])
-    plan.roots = np.full(len(plan.units), -1, dtype=np.int64)
-    for unit in units:
-        if isinstance(unit, ChannelUnit):
-            plan.roots[unit.start : unit.start + unit.size] = [roots[0] for roots in unit.roots]
-            for k, roots in enumerate(unit.roots):
-                plan.lookup[trace.elements.find(roots)] = unit.start + k
-        elif isinstance(unit, DepthUnit):
-            plan.blocks += [(path, unit.start + k) for k, path in enumerate(unit.blocks)]
-    for path, element in plan.blocks:
+    plan = Plan(make_ownership(trace, units), trace=trace, grouped=dict(trace.grouped))
+    for path, _ in plan.ownership.blocks:
         if path in trace.gates and not trace.elements.is_frozen(trace.gates[path].id):
             gate = trace.gates[path]
-            plan.lookup[trace.elements.find(np.array([gate.id]))] = element
             for name, dim in readers_of(trace, gate):
                 plan.copies.append(Copy(path, name, dim, gate.start, gate.source, gate.size))
     tensors: dict[str, Tensor] = dict(model.named_parameters())
@@ -173,69 +145,6 @@ def known_mends(plan: Plan, model: nn.Module) -> list[Mend]:
     return [m for m in mends if any((o >= 0).any() for o in m.owners)]
 
 
-def block_elements(plan: Plan, path: str) -> list[int]:
-    """Elements of the removable blocks that a module lies in."""
-    return [e for block, e in plan.blocks if path == block or path.startswith(block + '.')]
-
-
-def _choices(plan: Plan, size: int, owner: np.ndarray) -> list[tuple[float, list[Dim]]]:
-    """A dimension as a sum of products of counts: heads times head dims, and apart what other units make up."""
-    owner = owner[:, (owner >= 0).any(0)]
-    if owner.shape[1] == 0:
-        return [(1.0, [(size, None)])]
-    if owner.shape[1] == 1:
-        return [(1.0, [(size, owner[:, 0])])]
-    owner = -np.sort(-owner, axis=1)
-    unit = np.where(owner >= 0, plan.units[owner], -1)
-    result: list[tuple[float, list[Dim]]] = []
-    kinds, member = np.unique(unit, axis=0, return_inverse=True)
-    for k, kind in enumerate(kinds):
-        part = owner[member.ravel() == k]
-        n = len(part)
-        columns = [part[:, c] for c in range(part.shape[1]) if kind[c] >= 0]
-        if not columns:
-            result.append((1.0, [(n, None)]))
-            continue
-        _, joint = np.unique(np.stack(columns, 1), axis=0, return_counts=True)
-        margins = [np.unique(c, return_counts=True)[1] for c in columns]
-        full = math.prod(len(m) for m in margins)
-        if len(columns) > 1 and (len(joint) != full or len(set(joint.tolist())) > 1):
-            raise NotImplementedError('channels composed of heads and head dims that are not rectangular')
-        result.append((1.0 / n ** (len(columns) - 1), [(n, c) for c in columns]))
-    return result
-
-
-def _terms(plan: Plan, factor: float, dims: Sequence[tuple[int, np.ndarray | None]], blocks: list[int]) -> list[Term]:
-    """One product of dimensions as terms without compound dimensions."""
-    choices: list[list[tuple[float, list[Dim]]]] = [
-        [(1.0, [(n, None)])] if o is None else _choices(plan, n, o) for n, o in dims
-    ]
-    return [
-        (factor * math.prod(f for f, _ in pick), [d for _, part in pick for d in part], blocks)
-        for pick in itertools.product(*choices)
-    ]
-
-
-def mac_terms(plan: Plan, batch: int) -> list[Term]:
-    assert plan.trace is not None
-    terms: list[Term] = []
-    for cost in plan.trace.costs:
-        dims = [
-            (size, np.concatenate([plan.owner(ids) for ids in lists], 1) if lists else None)
-            for size, lists in cost.dims
-        ]
-        terms += _terms(plan, cost.factor / batch, dims, block_elements(plan, cost.module))
-    return terms
-
-
-def param_terms(plan: Plan, model: nn.Module) -> list[Term]:
-    terms: list[Term] = []
-    for name, x in model.named_parameters():
-        owners = plan.owners.get(name) or [None] * x.ndim
-        terms += _terms(plan, 1.0, list(zip(x.shape, owners)), block_elements(plan, name))
-    return terms
-
-
 def plan_structure(
     plan: Plan,
     keep: np.ndarray,
@@ -243,7 +152,7 @@ def plan_structure(
     units: Mapping[str, MutableUnit],
 ) -> Structure:
     """The structure that keeps the elements ``keep`` (N,) bool."""
-    removed = [path for path, element in plan.blocks if not keep[element]]
+    removed = [path for path, element in plan.ownership.blocks if not keep[element]]
     # A block inside a removed one goes with it.
     removed = [p for p in removed if not any(p.startswith(q + '.') for q in removed)]
     structure = Structure(removed=removed, parameters=len(list(model.named_parameters())))

@@ -226,7 +226,7 @@ def _pairs(plan: Plan, a: list[np.ndarray], b: list[np.ndarray]) -> list[tuple[n
     x, y = x[:, (x >= 0).any(0)], y[:, (y >= 0).any(0)]
     if x.shape != y.shape or (x < 0).any() or (y < 0).any():
         return []
-    left, right = plan.roots[x.ravel()], plan.roots[y.ravel()]
+    left, right = plan.ownership.roots[x.ravel()], plan.ownership.roots[y.ravel()]
     # As many heads as positions in each are equal by chance.
     assert plan.trace is not None
     return [] if plan.trace.elements.composed(left, right) else [(left, right)]

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torchvision
 from torch.nn.functional import cross_entropy
-from zoo import build, example
 
 import dms_mm
+from builders.zoo import build, example
 from dms_mm.algorithms.budget import uniform_keep
 
 X = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -313,7 +313,7 @@ def test_report_names_operators_without_a_rule():
 
 @pytest.mark.slow
 def test_example_learns(tmp_path, monkeypatch):
-    sys.path.insert(0, str(Path(__file__).parents[1] / 'examples'))
+    sys.path.insert(0, str(Path(__file__).parents[2] / 'examples'))
     import plain_pytorch
 
     monkeypatch.chdir(tmp_path)

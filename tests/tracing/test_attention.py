@@ -5,12 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from test_promises import harden_randomly
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import dms_mm
+from builders.structures import harden_randomly
 from dms_mm.mutators.fold import MaskedNorm
 from dms_mm.slimming.slim import Skip
 from dms_mm.slimming.verify import outputs_of, relative_difference, verify_equivalence

@@ -4,11 +4,12 @@ import json
 import math
 from pathlib import Path
 
-import one_epoch  # noqa: F401
 import pytest
 import torch
-from imagenet import make_imagenet
 from mmengine.config import Config
+
+import builders.one_epoch  # noqa: F401
+from builders.imagenet import make_imagenet
 
 pytest.importorskip('mmpretrain')
 from dms_mm.cli.common import load_config  # noqa: E402
@@ -16,7 +17,7 @@ from dms_mm.cli.train import parse  # noqa: E402
 from dms_mm.cli.train import train as train_tool  # noqa: E402
 from dms_mm.models.build import build_architecture  # noqa: E402
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FAMILIES = ('efficientnet', 'efficientnet/timm', 'deit', 'resnet', 'mobilenetv2')
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from test_promises import harden_randomly
 
 import dms_mm
+from builders.structures import harden_randomly
 from dms_mm.compat import import_mmyolo, import_scope
 from dms_mm.registry import DATASETS, HOOKS, MODELS, RESOURCES, UNITS, register_all
 from dms_mm.slimming.verify import outputs_of, relative_difference

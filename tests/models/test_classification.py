@@ -21,7 +21,7 @@ from dms_mm.models import Scaled, SlimModel
 from dms_mm.models.distill import DIST, Distillation, KLDivergence
 from dms_mm.registry import MODELS, register_all
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 register_all()
 import_scope('mmpretrain')
 
@@ -206,8 +206,9 @@ def test_teachers_without_weights_or_with_other_classes_are_refused(teacher):
 # -- a model that nobody configured
 @pytest.mark.slow
 def test_readme_adds_a_search_by_inheritance(tmp_path):
-    from imagenet import make_imagenet
     from test_configs import train
+
+    from builders.imagenet import make_imagenet
 
     text = (ROOT / 'README.md').read_text()
     section = text.split('## A model that nobody configured')[1].split('\n## ')[0]

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from random_graphs import SIDE, RandomNet
 
 import dms_mm
+from builders.random_graphs import SIDE, RandomNet
 from dms_mm.slimming.verify import verify_equivalence
 
 # Seeds that once failed, and why.

@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 import dms_mm
-from dms_mm.mutators.blocks import BLOCKS, register_block
+from dms_mm.mutators.blocks import register_block
 from dms_mm.reasons import REMEDIES, remedy_of
+from dms_mm.registry import BLOCKS
 from dms_mm.slimming.verify import verify_equivalence
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # By its path: the tests have a `zoo` of their own.
 SPEC = importlib.util.spec_from_file_location('zoo_benchmark', ROOT / 'benchmarks' / 'zoo.py')
 bench = importlib.util.module_from_spec(SPEC)
@@ -52,7 +53,7 @@ def test_a_block_of_ones_own_by_an_adapter():
         space = dms_mm.make_searchable(mixers(), torch.randn(2, 5), verify=True)
         assert any(u.kind == 'depth' for u in space.units.values())
     finally:
-        del BLOCKS[name]
+        BLOCKS.module_dict.pop(name)
 
 
 class Stored(nn.Module):

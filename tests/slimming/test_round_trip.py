@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_promises import harden_randomly
-from zoo import ZOO, build, example
 
 import dms_mm
+from builders.structures import harden_randomly
+from builders.zoo import ZOO, build, example
 from dms_mm.slimming.structure import from_ranges, to_ranges
 
 FRESH = """
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[1])
-from zoo import build, example
+from builders.zoo import build, example
 from dms_mm import build_slim
 from dms_mm.slimming.verify import outputs_of, relative_difference
 for name in sys.argv[3:]:
@@ -54,8 +54,8 @@ def slim_models(tmp_path_factory):
 @pytest.mark.slow
 def test_fresh_process_gives_the_same_outputs(slim_models):
     result = subprocess.run(
-        [sys.executable, '-c', FRESH, str(Path(__file__).parent), str(slim_models), *ZOO],
-        capture_output=True, text=True, timeout=600, cwd=Path(__file__).parents[1],
+        [sys.executable, '-c', FRESH, str(Path(__file__).parents[1]), str(slim_models), *ZOO],
+        capture_output=True, text=True, timeout=600, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.count('same') == len(ZOO)

@@ -3,12 +3,12 @@
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from test_tools import free_port
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 import dms_mm
+from builders.processes import free_port
 from dms_mm.engine.cpu_parallel import sync_on_cpu
 
 

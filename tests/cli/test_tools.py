@@ -4,37 +4,22 @@ import importlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
+from builders.processes import ROOT, command, free_port, run
 from dms_mm import Structure
 
-ROOT = Path(__file__).parents[1]
 DATA = [
     'train_dataloader.dataset.name=digits',
     'val_dataloader.dataset.name=digits',
     'test_dataloader.dataset.name=digits',
 ]
 SHORT = [*DATA, 'default_hooks.logger.interval=5', 'default_hooks.checkpoint.interval=4']
-
-
-def command(tool, *args):
-    return [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), *map(str, args)]
-
-
-def run(tool, *args, ok=True, env=None):
-    result = subprocess.run(
-        command(tool, *args), cwd=ROOT, capture_output=True, text=True, timeout=300, env={**os.environ, **(env or {})}
-    )
-    if ok:
-        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return result
 
 
 def search(folder, iters, *options, extra=(), **kwargs):
@@ -203,12 +188,6 @@ def test_plain_host_configs_and_uniform_scaling(tmp_path):
     run('uniform', 'configs/demo/search.py', tmp_path / 'uniform.json', '--depth')
     structure = Structure.load(tmp_path / 'uniform.json')
     assert 0.099 <= structure.resources['macs'] / structure.supernet['macs'] <= 0.1
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 
 @pytest.mark.slow

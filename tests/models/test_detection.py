@@ -16,13 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 if importlib.util.find_spec('mmyolo') is None:
     pytest.skip('needs mmyolo', allow_module_level=True)
-from test_tools import free_port, run
-
 import dms_mm
+from builders.processes import free_port, run
 from dms_mm.compat import import_scope
 from dms_mm.registry import MODELS, register_all
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Digits, because a package brings them; the garments differ in nothing but their names.
 TINY = ('--data', 'digits', '--images', '16', '8', '8')
 CLASSES = 'zero,one,two,three,four,five,six,seven,eight,nine'
@@ -122,7 +121,7 @@ def test_two_processes_synchronise_norms_and_hold_the_same_masks(scenes, tmp_pat
     config = tmp_path / 'search.py'
     config.write_text(
         f"_base_ = '{ROOT}/configs/yolov8/search_np_fashion-scenes.py'\n"
-        "custom_imports = dict(imports=['same_on_ranks'], allow_failed_imports=False)\n"
+        "custom_imports = dict(imports=['builders.same_on_ranks'], allow_failed_imports=False)\n"
         "custom_hooks = [*_base_.custom_hooks, dict(type='SameOnRanks')]\n"
     )
     result = subprocess.run(
@@ -269,7 +268,7 @@ def test_full_size_configs_pretrain_search_and_retrain(scenes, tmp_path):
         )
         config.write_text(
             f"_base_ = '{ROOT}/configs/yolov8/{name}.py'\n"
-            "custom_imports = dict(imports=['one_epoch'], allow_failed_imports=False)\n"
+            "custom_imports = dict(imports=['builders.one_epoch'], allow_failed_imports=False)\n"
             + ''.join(f'{k} = {v!r}\n' for k, v in child.items())
         )
         run(

@@ -1,0 +1,1 @@
+"""How ratios move: one registered class each."""

@@ -1,0 +1,1 @@
+"""What turns a ratio into masks, in the place of the top-k: one registered class each."""

@@ -1,0 +1,74 @@
+"""Counts of a model as sums of products of what its units keep."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from torch import nn
+
+from ..mutables import Ownership
+from ..tracing import Trace
+from .model import Dim, Term
+
+
+def _choices(ownership: Ownership, size: int, owner: np.ndarray) -> list[tuple[float, list[Dim]]]:
+    """A dimension as a sum of products of counts: heads times head dims, and apart what other units make up."""
+    owner = owner[:, (owner >= 0).any(0)]
+    if owner.shape[1] == 0:
+        return [(1.0, [(size, None)])]
+    if owner.shape[1] == 1:
+        return [(1.0, [(size, owner[:, 0])])]
+    owner = -np.sort(-owner, axis=1)
+    unit = np.where(owner >= 0, ownership.units[owner], -1)
+    result: list[tuple[float, list[Dim]]] = []
+    kinds, member = np.unique(unit, axis=0, return_inverse=True)
+    for k, kind in enumerate(kinds):
+        part = owner[member.ravel() == k]
+        n = len(part)
+        columns = [part[:, c] for c in range(part.shape[1]) if kind[c] >= 0]
+        if not columns:
+            result.append((1.0, [(n, None)]))
+            continue
+        _, joint = np.unique(np.stack(columns, 1), axis=0, return_counts=True)
+        margins = [np.unique(c, return_counts=True)[1] for c in columns]
+        full = math.prod(len(m) for m in margins)
+        if len(columns) > 1 and (len(joint) != full or len(set(joint.tolist())) > 1):
+            raise NotImplementedError('channels composed of heads and head dims that are not rectangular')
+        result.append((1.0 / n ** (len(columns) - 1), [(n, c) for c in columns]))
+    return result
+
+
+def _terms(
+    ownership: Ownership, factor: float, dims: Sequence[tuple[int, np.ndarray | None]], blocks: list[int]
+) -> list[Term]:
+    """One product of dimensions as terms without compound dimensions."""
+    choices: list[list[tuple[float, list[Dim]]]] = [
+        [(1.0, [(n, None)])] if o is None else _choices(ownership, n, o) for n, o in dims
+    ]
+    return [
+        (factor * math.prod(f for f, _ in pick), [d for _, part in pick for d in part], blocks)
+        for pick in itertools.product(*choices)
+    ]
+
+
+def mac_terms(trace: Trace, ownership: Ownership, batch: int) -> list[Term]:
+    terms: list[Term] = []
+    for cost in trace.costs:
+        dims = [
+            (size, np.concatenate([ownership.owner(ids) for ids in lists], 1) if lists else None)
+            for size, lists in cost.dims
+        ]
+        terms += _terms(ownership, cost.factor / batch, dims, ownership.blocks_of(cost.module))
+    return terms
+
+
+def param_terms(trace: Trace, ownership: Ownership, model: nn.Module) -> list[Term]:
+    terms: list[Term] = []
+    for name, x in model.named_parameters():
+        # A tensor that has two names is traced under one of them.
+        owners = [ownership.owner(ids) for ids in trace.params[name]] if name in trace.params else [None] * x.ndim
+        terms += _terms(ownership, 1.0, list(zip(x.shape, owners)), ownership.blocks_of(name))
+    return terms

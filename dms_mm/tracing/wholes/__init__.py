@@ -1,0 +1,1 @@
+"""Modules that are traced as one operator: one registered kind each."""
