@@ -41,8 +41,7 @@ from .slimming.remedies import Remedy, remedies, stated_widths
 from .slimming.slim import build_slim
 from .slimming.structure import Structure
 from .topk import TopkBank
-from .tracing import Trace, TraceError, trace
-from .tracing.tracer import first_batch
+from .tracing import Trace, TraceError, first_batch, trace
 
 
 class SearchSpace:

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..mutables import all_live
-from ..tracing.tracer import Call, Trace, Tracer, run_fake, run_meta
+from ..tracing import Call, Trace, Tracer, run_fake, run_meta
 from .plan import Plan
 from .slim import build_slim
 from .structure import Structure
