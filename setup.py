@@ -21,8 +21,8 @@ setup(
     packages=find_packages(include=['dms_mm', 'dms_mm.*']),
     entry_points={'console_scripts': ['dms=dms_mm.cli.main:main']},
     python_requires='>=3.10',
-    # The core needs torch and NumPy alone; the OpenMMLab integration comes with the extra.
-    install_requires=['torch>=2.6', 'numpy>=1.26'],
+    # The core needs torch, NumPy and pydantic; the OpenMMLab integration comes with the extra.
+    install_requires=['torch>=2.6', 'numpy>=1.26', 'pydantic>=2.8'],
     extras_require={
         'mm': requirements('runtime'),
         'detection': requirements('detection'),

@@ -6,31 +6,19 @@ A model may store sizes that tracing can't see (a split size, a head count for a
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from ..mutables import all_live
 from ..tracing import Call, Trace, Tracer, run_fake, run_meta
 from .plan import Plan
-from .slim import build_slim
+from .shrink import shrink
+from .skeleton import skeleton
 from .structure import Structure
-
-
-def skeleton(model: nn.Module) -> nn.Module:
-    """A deep copy whose parameters and buffers are on ``meta``: structure without memory."""
-    memo: dict[int, Any] = {}
-    for p in model.parameters():
-        memo[id(p)] = nn.Parameter(torch.empty_like(p, device='meta'), requires_grad=p.requires_grad)
-    for b in model.buffers():
-        memo[id(b)] = torch.empty_like(b, device='meta')
-    return copy.deepcopy(model, memo)
-
 
 # Whether a reshape copies depends on strides, and they on sizes: copies are left out, and all reshapes are one.
 # A number that fills a slice is a tensor first on some devices.
@@ -176,7 +164,7 @@ def first_mismatch(
     def compare(run: Callable[..., Any]) -> Mismatch | None:
         comparison = _Comparison(plan, mode, keep, skipped)
         # A model of its own for each: what a forward leaves in it is of the kind of its tensors.
-        slim = build_slim(skeleton(model), structure)
+        slim = shrink(skeleton(model), structure)
         problem = ''
         try:
             run(slim, inputs, Tracer(Trace(), False, comparison), training=bool(mode), forward_fn=forward_fn)

@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from .ranges import count_ranges, shorten, to_ranges
+from .schema import FIELDS, FORMAT, REWRITE, VERSION, StructureError, check_fields, check_types
 
-FORMAT = 'dms_mm.structure'
-VERSION = 1
+__all__ = ['Structure', 'StructureError', 'to_ranges']
 
-
-class StructureError(ValueError):
-    """A structure file is unreadable, foreign, or made for another model."""
-
-
-def to_ranges(positions: np.ndarray) -> str:
-    """Sorted positions as text: ``[0, 1, 2, 7]`` -> ``'0-2,7'``."""
-    positions = np.asarray(positions)
-    if not len(positions):
-        return ''
-    cuts = np.flatnonzero(np.diff(positions) != 1) + 1
-    runs = np.split(positions, cuts)
-    return ','.join(str(r[0]) if len(r) == 1 else f'{r[0]}-{r[-1]}' for r in runs)
-
-
-def from_ranges(text: str) -> np.ndarray:
-    """The inverse of :func:`to_ranges`, int64."""
-    parts = []
-    for run in text.split(',') if text else []:
-        first, _, last = run.partition('-')
-        parts.append(np.arange(int(first), int(last or first) + 1))
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+# A file of a model of 70 billion parameters has about 40 MB and 50 thousand names, texts and lists.
+MOST_BYTES = 64 << 20
+MOST_VALUES = 2_000_000  # quotes and brackets
 
 
 @dataclass
@@ -56,6 +39,7 @@ class Structure:
         units: name -> kind, size, kept positions (ranges of elements).
         resources, supernet: counts of the slim model and of the supernet, per sample.
         parameters: number of named parameters of the supernet, a first check of the architecture.
+        changed: the file was changed after it was written; :func:`~.slim.build_slim` tries the slim model first.
     """
 
     shapes: dict[str, list[int]] = field(default_factory=dict)
@@ -71,9 +55,10 @@ class Structure:
     resources: dict[str, float] = field(default_factory=dict)
     supernet: dict[str, float] = field(default_factory=dict)
     parameters: int = 0
+    changed: bool = field(default=False, repr=False, compare=False)
 
     def kept(self, unit: str) -> int:
-        return len(from_ranges(self.units[unit]['keep']))
+        return count_ranges(self.units[unit]['keep'], self.units[unit]['size'])
 
     def strangled(self, share: float = 0.05) -> list[str]:
         """Widths that keep less than ``share`` of their channels, outside of removed blocks: a search gone astray."""
@@ -87,34 +72,105 @@ class Structure:
         """The unit lies inside a removed block, so its widths no longer matter."""
         return any(unit.startswith(block + '.') for block in self.removed)
 
+    def check(self) -> None:
+        """Compare types and bounds with the schema, and the fields with each other.
+
+        Raises:
+            StructureError: names the field.
+        """
+        content = {name: getattr(self, name) for name in FIELDS}
+        check_types(content)
+        check_fields(content)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON under a temporary name, then rename."""
+        """Write JSON under a temporary name, then rename; with the digest of its content.
+
+        Raises:
+            StructureError: the structure is none that :meth:`load` would read.
+        """
+        self.check()
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {'format': FORMAT, 'version': VERSION, **self.__dict__}
+        content = {'format': FORMAT, 'version': VERSION, **{name: getattr(self, name) for name in FIELDS}}
+        content['digest'] = digest(content)
         temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
         temporary.write_text(json.dumps(content, indent=1) + '\n')
         os.replace(temporary, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Structure:
-        """Read a structure file.
+    def load(cls, path: str | os.PathLike[str], edited: bool = False) -> Structure:
+        """Read a structure file, of this version or of version 1, which had no digest.
+
+        Args:
+            edited: accept a file that was changed after it was written, if it passes all other checks. Its slim model
+                has to be tried: :func:`~.slim.build_slim` wants ``example_inputs`` for it.
 
         Raises:
-            StructureError: the file is missing, truncated, of another format or of a newer version.
+            StructureError: the file is missing, truncated, of another format or of a newer version; a field has
+                another type, is out of bounds or disagrees with another one; the file was changed.
         """
-        try:
-            content = json.loads(Path(path).read_text())
-        except OSError as error:
-            raise StructureError(f'structure file {path} cannot be read: {error.strerror}') from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise StructureError(f'structure file {path} is damaged or not JSON: {error}') from error
-        if not isinstance(content, dict) or content.pop('format', None) != FORMAT:
+        content = _read(path)
+        if content.pop('format', None) != FORMAT:
             raise StructureError(f'{path} is not a dms_mm structure file')
         version = content.pop('version', None)
-        if version != VERSION:
-            raise StructureError(f'structure file {path} has version {version}; this dms_mm reads {VERSION}')
-        unknown = set(content) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise StructureError(f'structure file {path} has an unknown field {sorted(unknown)[0]!r}')
-        return cls(**content)
+        if type(version) is not int or not 1 <= version <= VERSION:
+            newer = type(version) is int and version > VERSION
+            raise StructureError(
+                f'structure file {path} has version {shorten(version)}; this dms_mm reads 1 to {VERSION}'
+                + ('. Update dms_mm.' if newer else f'. {REWRITE}')
+            )
+        told = content.pop('digest', None) if version > 1 else None
+        check_types(content)
+        missing = [name for name in FIELDS if name not in content]
+        if missing and version > 1:
+            raise StructureError(f'{missing[0]}: missing in structure file {path}. {REWRITE}')
+        structure = cls(**content)
+        check_fields(vars(structure))
+        structure.changed = version > 1 and told != digest({'format': FORMAT, 'version': version, **content})
+        if structure.changed and not edited:
+            raise StructureError(
+                f'digest: structure file {path} was changed after it was written. {REWRITE} A change that is meant '
+                'is accepted by `dms slim --edited`, or by `edited=True`.'
+            )
+        return structure
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of all fields but the digest itself, as JSON with sorted keys and without spaces, in hexadecimal."""
+    plain = {name: value for name, value in content.items() if name != 'digest'}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(',', ':')).encode()).hexdigest()
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON object in a file, read within bounds."""
+    try:
+        with open(path, 'rb') as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise StructureError(f'structure file {path} cannot be read: {error.strerror}') from error
+    if len(data) > MOST_BYTES or sum(map(data.count, (b'"', b'[', b'{'))) > MOST_VALUES:
+        raise StructureError(f'{path} is too large for a structure file')
+    try:
+        content = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_number)
+    except StructureError as error:
+        raise StructureError(f'structure file {path} is damaged: {error}') from None
+    except RecursionError:
+        raise StructureError(f'structure file {path} is damaged: nested too deeply. {REWRITE}') from None
+    except ValueError as error:
+        raise StructureError(f'structure file {path} is damaged or not JSON: {error}') from error
+    if not isinstance(content, dict):
+        raise StructureError(f'{path} is not a dms_mm structure file')
+    return content
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise StructureError(f'{shorten(twice)} comes twice. {REWRITE}')
+    return result
+
+
+def _no_number(name: str) -> float:
+    raise StructureError(f'{name} is no number of JSON. {REWRITE}')

@@ -12,7 +12,7 @@ import torch
 import dms_mm
 from builders.structures import harden_randomly
 from builders.zoo import ZOO, build, example
-from dms_mm.slimming.structure import from_ranges, to_ranges
+from dms_mm.slimming.ranges import from_ranges, to_ranges
 
 FRESH = """
 import sys
@@ -76,7 +76,7 @@ def test_ranges_are_inverse():
     rng = np.random.default_rng(0)
     for _ in range(50):
         positions = np.flatnonzero(rng.random(rng.integers(1, 60)) < rng.random())
-        assert (from_ranges(to_ranges(positions)) == positions).all()
+        assert (from_ranges(to_ranges(positions), 60) == positions).all()
     assert to_ranges(np.array([0, 1, 2, 7])) == '0-2,7'
 
 

@@ -1,0 +1,50 @@
+"""Carry out on a model what a structure says, without asking whether it will run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from .fit import Change, changes_of, own_tensors
+from .layers import set_layer_attributes
+from .skip import Skip, close_gaps
+from .structure import Structure
+
+
+def shrink(model: nn.Module, structure: Structure) -> nn.Module:
+    """:func:`~.slim.build_slim` for a structure that may be wrong: a trial of what it makes shows where."""
+    return apply_changes(model, structure, changes_of(model, structure))
+
+
+def apply_changes(model: nn.Module, structure: Structure, changes: dict[int, Change]) -> nn.Module:
+    """Make a model slim, in place: tensors, attributes, blocks."""
+    # Every new tensor is made before the first is set. The old ones are held meanwhile, so identities stay unique.
+    originals = {id(x): x for module in model.modules() for _, _, x in own_tensors(module) if id(x) in changes}
+    made: dict[int, Tensor] = {key: changes[key](x) for key, x in originals.items()}
+    modules = dict(model.named_modules())
+    touched = set(structure.attributes)
+    for path, module in modules.items():
+        for store, key, x in list(own_tensors(module)):
+            if id(x) in made:
+                store[key] = made[id(x)]
+                touched.add(path)
+    for path in touched:
+        for name, value in structure.attributes.get(path, {}).items():
+            setattr(modules[path], name, _like(getattr(modules[path], name, None), value))
+        set_layer_attributes(modules[path])
+    for path in structure.removed:
+        parent, _, child = path.rpartition('.')
+        if path in structure.dropped:
+            del modules[parent]._modules[child]
+            continue
+        skip = nn.Identity() if path not in structure.outputs else Skip(modules[path], structure.outputs[path])
+        setattr(modules[parent] if parent else model, child, skip)
+    if structure.renumber:
+        close_gaps(model, structure.removed)
+    return model
+
+
+def _like(old: Any, value: Any) -> Any:
+    """JSON has lists alone; a list stays one, and anything else of several numbers is a tuple."""
+    return tuple(value) if isinstance(value, (list, tuple)) and type(old) is not list else value
