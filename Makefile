@@ -20,6 +20,7 @@ lint:
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
 
 docs:
 	@bash tools/setup_env.sh test $(VENV)

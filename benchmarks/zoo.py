@@ -203,7 +203,7 @@ def random_slim(space):
     """The slim model of a random hard structure, which the space then shows."""
     import torch
 
-    from dms_mm.space import random_keep
+    from dms_mm.slimming.trials import random_keep
 
     keep = torch.from_numpy(random_keep(list(space.units.values()), 7))
     space.set_keep({u.name: keep[u.start : u.start + u.size] for u in space.units.values()})

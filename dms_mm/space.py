@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
-from .mutables import ChannelUnit, DepthUnit, MutableUnit, build_selector
-from .mutators.blocks import close_gate, close_gates, find_depth_units
-from .mutators.channels import find_channel_units, set_depth_units
-from .mutators.fold import (
-    Compact,
-    Fold,
-    MaskedConvolution,
-    MaskedNorm,
-    OutputMask,
-    fold_of,
-    install,
-    is_affine,
-    strip,
-)
-from .reasons import remedy_of
+from .mutables import MutableUnit, build_selector
+from .mutators.find import UnitOptions, find_units
+from .mutators.fold import has_folds, strip
+from .mutators.install import install
+from .mutators.scores import l1_scores
+from .report import blockers, report, searchable_share
 from .resources import Resources, build_resources
-from .resources.terms import mac_terms, param_terms
-from .slimming.check import Mismatch, first_mismatch
-from .slimming.plan import (
-    Plan,
-    known_mends,
-    make_plan,
-    plan_structure,
-    tie_known_widths,
-)
-from .slimming.remedies import Remedy, remedies, stated_widths
-from .slimming.slim import build_slim
-from .slimming.structure import Structure
+from .slimming import Structure, build_slim
+from .slimming.cut import plan_structure
+from .slimming.plan import Plan
+from .slimming.settle import settle
+from .slimming.verify import verify_equivalence
 from .topk import TopkBank
-from .tracing import Trace, TraceError, first_batch, trace
+from .tracing import first_batch
+from .tracing.both_modes import trace_both_modes
 
 
 class SearchSpace:
@@ -52,6 +36,7 @@ class SearchSpace:
         units: ordered dict from name to :class:`MutableUnit`.
         bank: the :class:`TopkBank` that holds ratios, importances and masks.
         counters: resource name -> differentiable :class:`~dms_mm.resources.Resource`.
+        plan: the :class:`Plan` by which masks become slim models; its ``trace`` is what the forward told.
         frozen: notes on what was found unsafe to prune by the check after tracing.
     """
 
@@ -59,17 +44,16 @@ class SearchSpace:
         self,
         model: nn.Module,
         plan: Plan,
-        units: Sequence[MutableUnit],
         bank: TopkBank,
         counters: Resources,
-        frozen: list[str],
+        frozen: Sequence[str] = (),
     ) -> None:
         self.model = model
         self.plan = plan
-        self.units: OrderedDict[str, MutableUnit] = OrderedDict((u.name, u) for u in units)
+        self.units: OrderedDict[str, MutableUnit] = OrderedDict((u.name, u) for u in plan.units)
         self.bank = bank
         self.counters = counters
-        self.frozen = frozen
+        self.frozen = list(frozen)
         self.supernet = {name: self._full(name) for name in counters}
 
     # -- masks
@@ -101,35 +85,10 @@ class SearchSpace:
         unit = self._unit(name)
         return self.bank.leaves[unit.index].detach().clone()
 
-    @torch.no_grad()
     def l1_scores(self) -> Tensor:
-        """(N,) L1 norms of the weights that produce each element, an importance that needs no gradient (table 6).
-
-        A block's score is the L1 norm of what carries its mask, or of all its weights where nothing affine does.
-        """
-        assert self.plan.trace is not None
-        parameters = dict(self.model.named_parameters())
-        scores = torch.zeros_like(self.bank.importance)
-        for name, dim in self.plan.trace.producers:
-            owner = (self.plan.owners.get(name) or [None] * (dim + 1))[dim]
-            if owner is None:
-                continue
-            weight = parameters[name].detach().abs()
-            norms = weight.sum([d for d in range(weight.ndim) if d != dim]).to(scores.dtype)
-            for column in owner.T:
-                inside = torch.from_numpy(column >= 0)
-                index = torch.from_numpy(column[column >= 0]).to(scores.device)
-                scores.index_add_(0, index, norms[inside.to(norms.device)])
-        for unit in self.units.values():
-            if isinstance(unit, DepthUnit):
-                for k, block in enumerate(unit.blocks):
-                    ends = [self.model.get_submodule(f'{block}.{b}') for b in unit.branches[k]]
-                    if not all(map(is_affine, ends)):
-                        ends = list(self.model.get_submodule(block).modules())
-                    scores[unit.start + k] = sum(
-                        p.abs().sum() for m in ends for p in m._parameters.values() if p is not None
-                    )
-        return scores
+        """(N,) L1 norms of the weights that make each element, or of each block's branches (table 6)."""
+        plan = self.plan
+        return l1_scores(self.model, plan.trace, plan.ownership, plan.units, self.bank)
 
     def _unit(self, name: str) -> MutableUnit:
         if name not in self.units:
@@ -164,11 +123,8 @@ class SearchSpace:
     def structure(self, renumber: bool = False) -> Structure:
         """The present hard structure; with ``renumber``, kept blocks of a slim model are numbered from 0 on."""
         keep = self.bank.hard_keep().cpu().numpy()
-        structure = plan_structure(self.plan, keep, self.model, self.units)
-        structure.renumber = renumber
-        structure.resources = dict(self.resources())
-        structure.supernet = dict(self.supernet)
-        return structure
+        counts = dict(resources=self.resources(), supernet=dict(self.supernet))
+        return plan_structure(self.plan, keep, self.model, renumber=renumber, **counts)
 
     def slim(self, renumber: bool = False) -> nn.Module:
         """A new, plain, independent model with the kept weights.
@@ -197,52 +153,15 @@ class SearchSpace:
     # -- reporting
     def searchable_share(self, resource: str = 'macs') -> float:
         """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink."""
-        total = covered = 0.0
-        trace, ownership = self.plan.trace, self.plan.ownership
-        assert trace is not None
-        terms = mac_terms(trace, ownership, 1) if resource == 'macs' else param_terms(trace, ownership, self.model)
-        for factor, dims, blocks in terms:
-            value = factor * float(np.prod([size for size, _ in dims]))
-            total += value
-            if blocks or any(owner is not None for _, owner in dims):
-                covered += value
-        return covered / total if total else 0.0
+        return searchable_share(self.model, self.plan.trace, self.plan.ownership, resource)
 
     def blockers(self, most: int | None = None) -> dict[str, int]:
         """Why channels of parameters stay: reason -> how many channels it froze, the largest first."""
-        assert self.plan.trace is not None
-        elements = self.plan.trace.elements
-        frozen = elements.frozen()
-        counts: dict[str, int] = {}
-        seen: set[int] = set()
-        for dims in self.plan.trace.params.values():
-            for ids in dims:
-                for root in np.unique(elements.find(ids)).tolist():
-                    if root in frozen and root not in seen:
-                        seen.add(root)
-                        counts[frozen[root]] = counts.get(frozen[root], 0) + 1
-        ordered = sorted(counts.items(), key=lambda item: -item[1])
-        return dict(ordered[:most])
+        return blockers(self.plan.trace, most)
 
     def report(self) -> str:
         """Units, counts, searchable share, and why the rest stays."""
-        assert self.plan.trace is not None
-        structure = self.structure()
-        strangled = structure.strangled()
-        lines = [f'{len(self.units)} units, {len(self.bank.segment)} elements']
-        lines.append(', '.join(f'{k} {v:,} of {self.supernet[k]:,}' for k, v in self.resources().items()))
-        lines.append(f'searchable share of the MACs: {self.searchable_share():.1%}')
-        lines.append(f'searchable share of the parameters: {self.searchable_share("params"):.1%}')
-        for name, unit in self.units.items():
-            flag = '  << under 5% of its width' if name in strangled else ''
-            flag = '  (in a removed block)' if structure.is_gone(name) else flag
-            lines.append(f'  {unit.kind:8} {name:50} {structure.kept(name):5d} / {unit.size}{flag}')
-        for reason, count in self.blockers().items():
-            lines.append(f'  frozen: {count} channels: {reason}')
-            lines.append(f'    {remedy_of(reason)}')
-        lines += [f'  operator without a rule: {op} in {where}' for op, where in self.plan.trace.unknown.items()]
-        lines += [f'  {note}' for note in [*self.frozen, *self.plan.trace.notes]]
-        return '\n'.join(lines)
+        return report(self.model, self.plan, self.structure(), self.frozen)
 
 
 def make_searchable(
@@ -283,328 +202,22 @@ def make_searchable(
     Raises:
         TraceError: the model doesn't run on fake tensors. ValueError: a wrong option, or nothing to search.
     """
-    if any(True for m in model.modules() if '_dms_folds' in m.__dict__):
+    if has_folds(model):
         raise ValueError('the model is searchable already; call detach() of its search space first')
-    traced, example_inputs = _trace(model, example_inputs, forward_fn)
-    notes: list[str] = []
-    options = dict(
-        ignore=ignore, min_channels=min_channels, step=step, round_to=round_to, overrides=units, attention=attention
-    )
-    tie_known_widths(traced, model)
-    depth_units = set_depth_units(find_depth_units(model, traced, blocks) if depth else [], units)
-    while True:
-        close_gates(model, traced, depth_units)
-        found: list[MutableUnit] = [*find_channel_units(traced, **options), *depth_units]  # type: ignore[arg-type]
-        found = [u for u in found if u.size]
-        if not found:
-            raise ValueError('nothing to search: every channel and block of the model is frozen\n' + _reasons(traced))
-        start = 0
-        for index, unit in enumerate(found):
-            unit.index, unit.start, start = index, start, start + unit.size
-        plan = make_plan(traced, found, model)
-        plan.mends = [*known_mends(plan, model), *stated_widths(plan, model)]
-        if _settle(plan, model, found, example_inputs, forward_fn, notes):
-            break
-    bank = build_selector(selector, found)
-    parameter = next((p for p in model.parameters() if p.device.type != 'meta'), None)
-    counters = build_resources(resources, traced, plan.ownership, model, first_batch(example_inputs), bank)
-    space = SearchSpace(model, plan, found, bank, counters, notes)
-    _install(space, traced)
-    if parameter is not None:
-        space.to(parameter.device)
+    options = UnitOptions(
+        ignore=ignore, depth=depth, attention=attention, min_channels=min_channels, step=step, round_to=round_to,
+        units=units or {}, blocks=blocks or {},
+    )  # fmt: skip
+    traced, inputs = trace_both_modes(model, example_inputs, forward_fn)
+    settled = settle(model, find_units(model, traced, options), inputs, forward_fn)
+    plan = settled.plan
+    bank = build_selector(selector, plan.units)
+    counters = build_resources(resources, plan.trace, plan.ownership, model, first_batch(inputs), bank)
+    install(model, plan.trace, plan.ownership, plan.units, bank)
+    space = SearchSpace(model, plan, bank, counters, settled.notes)
+    device = next((p.device for p in model.parameters() if p.device.type != 'meta'), None)
+    if device is not None:
+        space.to(device)
     if verify:
-        from .slimming.verify import verify_equivalence
-
-        verify_equivalence(space, example_inputs, forward_fn)
+        verify_equivalence(space, inputs, forward_fn)
     return space
-
-
-def _trace(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None) -> tuple[Trace, Any]:
-    """Trace, with the batch doubled where a single sample keeps batch norms from running in training mode."""
-    traced = trace(model, inputs, forward_fn)
-    if len(traced.calls) < 2 and first_batch(inputs) == 1:
-        twice = tree_map(
-            lambda x: torch.cat([x, x]) if isinstance(x, Tensor) and x.ndim and x.shape[0] == 1 else x, inputs
-        )
-        try:
-            again = trace(model, twice, forward_fn)
-        except TraceError:
-            return traced, inputs
-        if len(again.calls) == 2:
-            return again, twice
-    return traced, inputs
-
-
-def _reasons(traced: Trace) -> str:
-    return '\n'.join(f'  {reason}' for reason in sorted(set(traced.elements.frozen().values())))
-
-
-def random_keep(units: Sequence[MutableUnit], seed: int, low: float = 0.3, blocks: bool = True) -> np.ndarray:
-    """A random hard structure, (N,) bool: every unit keeps a random subset, at least ``low`` of its width."""
-    generator = np.random.default_rng(seed)
-    keep = np.ones(sum(u.size for u in units), dtype=bool)
-    for unit in units:
-        if unit.kind == 'depth' and not blocks:
-            continue
-        # Without any block little else of a model would be seen.
-        least = max(unit.min_keep, round(low * unit.size) if unit.kind != 'depth' else unit.size // 2)
-        count = int(generator.integers(least, unit.size + 1))
-        gone = generator.permutation(unit.size)[count:]
-        keep[unit.start + gone] = False
-    return keep
-
-
-def _every_unit_cut(units: Sequence[MutableUnit], seed: int, end: str, blocks: bool) -> np.ndarray:
-    """A hard structure, (N,) bool, in which every unit lost its ``'first'`` or ``'last'`` elements.
-
-    Units of one size keep different numbers as far as there are, so that none is taken for another.
-    """
-    generator = np.random.default_rng(seed)
-    offset: dict[int, int] = {}
-    keep = np.ones(sum(u.size for u in units), dtype=bool)
-    for unit in units:
-        low, high = max(unit.min_keep, round(0.3 * unit.size)), max(unit.min_keep, unit.size - 1)
-        if unit.kind != 'depth' or blocks:
-            low = min(low, high)
-            if unit.size not in offset:
-                offset[unit.size] = int(generator.integers(high + 1 - low))
-            count = low + offset[unit.size] % (high + 1 - low)
-            offset[unit.size] += 1 if end == 'first' else max(1, (high + 1 - low) // 2)
-            gone = slice(0, unit.size - count) if end == 'first' else slice(count, unit.size)
-            keep[unit.start : unit.start + unit.size][gone] = False
-    return keep
-
-
-def _alike(trials: Sequence[np.ndarray], units: Sequence[MutableUnit]) -> tuple[MutableUnit, MutableUnit] | None:
-    """Two widths of one size that keep the same number in every structure: one would pass for the other."""
-    seen: dict[tuple[int, ...], MutableUnit] = {}
-    for unit in units:
-        counts = (unit.size, *(int(keep[unit.start : unit.start + unit.size].sum()) for keep in trials))
-        if unit.kind != 'depth' and seen.setdefault(counts, unit) is not unit:
-            return seen[counts], unit
-    return None
-
-
-def _settle(
-    plan: Plan,
-    model: nn.Module,
-    units: list[MutableUnit],
-    inputs: Any,
-    forward_fn: Callable[..., Any] | None,
-    notes: list[str],
-) -> bool:
-    """Mend or freeze until random structures run as predicted. False: something was frozen, plan anew."""
-    assert plan.trace is not None
-    elements = plan.trace.elements
-    names = {u.name: u for u in units}
-    trained = len(plan.trace.calls) > 1
-
-    def test(keep: np.ndarray) -> Mismatch | None:
-        # The training mode differs in few places: one structure sees them.
-        mode = int(trained and keep is trials[1][0])
-        return first_mismatch(plan, model, plan_structure(plan, keep, model, names), keep, mode, inputs, forward_fn)
-
-    # Cuts at the front and at the back find sizes that a forward writes down; different counts tell them apart.
-    trials = [
-        (_every_unit_cut(units, 0, 'first', blocks=False), False),
-        (_every_unit_cut(units, 1, 'last', blocks=True), True),
-        (random_keep(units, 2), True),
-        (random_keep(units, 3, blocks=False), False),
-    ]
-    for seed in range(4, 10):
-        pair = _alike([keep for keep, _ in trials], units)
-        if pair is None:
-            break
-        keep = random_keep(units, seed, blocks=False)
-        for unit, count in zip(pair, (pair[0].min_keep, pair[1].size)):
-            keep[unit.start : unit.start + unit.size] = np.arange(unit.size) < count
-        trials.append((keep, False))
-    queue = list(trials)
-    replaced = 0
-    if plan.copies:
-        # A forward that counts its blocks can't do with fewer; then their copies stay.
-        keep = np.ones(len(plan.ownership.units), dtype=bool)
-        keep[
-            [element for path, element in plan.ownership.blocks if any(path == copy.block for copy in plan.copies)]
-        ] = False
-        problem = test(keep)
-        if problem is not None:
-            for gate in plan.trace.gates.values():
-                close_gate(elements, gate)
-            notes.append(f'copies of removed blocks stay in concatenations, because without them {problem.message}')
-            return False
-    while queue:
-        keep, blocks = queue.pop(0)
-        problem = test(keep)
-        while problem is not None:
-            # Several asserts may guard one operator: a remedy that satisfies the first of them is a step, too.
-            partial: tuple[Remedy, Mismatch] | None = None
-            for remedy in remedies(plan, model, problem, keep):
-                if (remedy.drop or remedy.drop_scales) and replaced >= 8:
-                    continue
-                if remedy.ties:
-                    left = np.concatenate([a for a, _ in remedy.ties])
-                    right = np.concatenate([b for _, b in remedy.ties])
-                    if not elements.same(left, right):
-                        elements.union(left, right)
-                        return False
-                    continue
-                remedy.apply(plan)
-                after = test(keep)
-                if after is None or after.place > problem.place:
-                    problem = after
-                    if remedy.drop or remedy.drop_scales:
-                        # Another meaning of an attribute must hold for the structures before, too.
-                        replaced += 1
-                        queue = list(trials)
-                    break
-                remedy.undo(plan)
-                if partial is None and 'AssertionError' in problem.message and after.message != problem.message:
-                    partial = remedy, after
-            else:
-                if partial is not None:
-                    partial[0].apply(plan)
-                    problem = partial[1]
-                    continue
-                message = problem.message
-                calls = plan.trace.calls[problem.mode]
-                here = calls[problem.index]
-                culprits = _culprits(test, units, keep) if blocks else []
-                if culprits:
-                    for unit in culprits:
-                        unit.size = 0
-                        notes.append(f'{unit.name} is no unit, because without its blocks {message}')
-                    return False
-                # Where the operator itself sees no unit, whatever its module does with units is in doubt.
-                path = here.module
-                group = [here]
-                while True:
-                    touched = [
-                        ids
-                        for call in group
-                        for entries in [*call.axes, *call.input_axes]
-                        for _, ids in entries
-                        if (plan.owner(ids) >= 0).any()
-                    ]
-                    if touched or group is calls:
-                        break
-                    prefix = path + '.'
-                    group = [c for c in calls if (c.module + '.').startswith(prefix)] if path else calls
-                    path = path.rpartition('.')[0]
-                if not touched:
-                    raise TraceError(
-                        f'a slim model does not run as traced, and no unit at that operator can be frozen: {message}'
-                    )
-                for ids in touched:
-                    parts = elements.parts(ids)
-                    elements.freeze(parts[parts >= 0], f'the slim forward fails: {message}')
-                notes.append(f'frozen because the slim forward failed: {message}')
-                return False
-    return True
-
-
-def _culprits(
-    test: Callable[[np.ndarray], Mismatch | None], units: Sequence[MutableUnit], keep: np.ndarray
-) -> list[DepthUnit]:
-    """Depth units whose blocks can't be left out, if that is what fails."""
-    depth = [u for u in units if isinstance(u, DepthUnit)]
-    whole = keep.copy()
-    for unit in depth:
-        whole[unit.start : unit.start + unit.size] = True
-    if test(whole) is not None:
-        return []
-    found = []
-    for unit in depth:
-        alone = whole.copy()
-        alone[unit.start : unit.start + unit.size] = keep[unit.start : unit.start + unit.size]
-        if test(alone) is not None:
-            found.append(unit)
-    return found
-
-
-def _install(space: SearchSpace, traced: Trace) -> None:
-    """Fold the channel masks into consumers, the depth masks into the last affine of each branch."""
-    bank, plan, model = space.bank, space.plan, space.model
-    segment = bank.segment.numpy()
-    start = bank.start.numpy()
-    holders: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module in model.modules():
-        for key, p in [*module._parameters.items(), *module._buffers.items()]:
-            if p is not None:
-                holders.setdefault(id(p), []).append((module, key))
-    parameters: dict[str, Tensor] = {**dict(model.named_buffers()), **dict(model.named_parameters())}
-
-    def folds(name: str) -> list[Fold]:
-        return [fold_of(module, key, bank) for module, key in holders[id(parameters[name])]]
-
-    depth = np.array([isinstance(u, DepthUnit) for u in space.units.values()])
-
-    def pieces(owner: np.ndarray, only: set[int] | None = None) -> Iterator[tuple[list[int], torch.Tensor | None]]:
-        """Units and index of each column of a dimension's elements.
-
-        What a block concatenates stays as a copy of its input while the block is masked.
-        """
-        for column in owner.T:
-            inside = (column >= 0) & ~depth[segment[np.maximum(column, 0)]]
-            if only is not None:
-                inside &= np.isin(segment[np.maximum(column, 0)], list(only))
-            if not inside.any():
-                continue
-            units = list(dict.fromkeys(segment[column[inside]].tolist()))
-            offset = np.zeros(len(start), dtype=np.int64)
-            total = 0
-            for u in units:
-                offset[u] = total
-                total += bank.sizes[u]
-            index = np.full(len(column), total, dtype=np.int64)
-            index[inside] = column[inside] - start[segment[column[inside]]] + offset[segment[column[inside]]]
-            plain = len(units) == 1 and np.array_equal(index, np.arange(bank.sizes[units[0]]))
-            yield units, None if plain else torch.from_numpy(index)
-
-    # Consumers take the masks of all units of their dimension, producers those that were asked of them.
-    masked: dict[tuple[str, int], set[int] | None] = dict.fromkeys(traced.consumers)
-    for makers, ids in traced.requests:
-        wanted = plan.owner(ids)
-        asked = set(segment[wanted[wanted >= 0]].tolist())
-        for name in makers if asked else ():
-            for dim, owner in enumerate(plan.owners.get(name, [])):
-                if owner is None or ((name, dim) in masked and masked[name, dim] is None):
-                    continue
-                if asked & set(segment[owner[owner >= 0]].tolist()):
-                    masked[name, dim] = (masked.get((name, dim)) or set()) | asked
-    for (name, dim), only in masked.items():
-        owner = plan.owners[name][dim] if name in plan.owners else None
-        if owner is not None:
-            for fold in folds(name):
-                fold.pieces += [(dim, *piece) for piece in pieces(owner, only)]
-
-    def mask_of(owner: np.ndarray) -> Fold:
-        fold = Fold(bank)
-        fold.pieces = [(0, *piece) for piece in pieces(owner)]
-        return fold
-
-    for path, (spec, ids) in traced.norms.items():
-        owner = plan.owner(ids)
-        if (owner >= 0).any():
-            install(MaskedNorm(model.get_submodule(path), spec, mask_of(owner)))
-    for path, (standard, inputs) in traced.standardised.items():
-        # Masks of its rows and its block come behind the standardisation, whether or not its inputs are pruned.
-        mask = Fold(bank) if inputs is None else mask_of(plan.owner(inputs))
-        install(MaskedConvolution(model.get_submodule(path), standard, mask))
-    for path, (mixing, ids) in traced.compact.items():
-        install(Compact(model.get_submodule(path), mixing.dim, mask_of(plan.owner(ids))))
-    for unit in space.units.values():
-        if not isinstance(unit, DepthUnit):
-            continue
-        for element, (block, branches) in enumerate(zip(unit.blocks, unit.branches)):
-            for branch in branches:
-                module = model.get_submodule(f'{block}.{branch}')
-                if is_affine(module):
-                    for key, p in module._parameters.items():
-                        if p is not None and key in ('weight', 'bias'):
-                            fold_of(module, key, bank).scalars.append((unit.index, element))
-                else:
-                    module.register_forward_hook(OutputMask(bank, unit.index, element))
-
-
-__all__ = ['ChannelUnit', 'SearchSpace', 'make_searchable', 'random_keep']

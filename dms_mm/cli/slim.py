@@ -13,9 +13,9 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils._pytree import tree_flatten
 
-from ..engine.checkpoint import read_checkpoint
 from ..models import SlimModel
 from ..models.build import build_architecture
+from ..models.checkpoint import read_checkpoint
 from ..slimming import Structure, build_slim
 from .common import add_common, load_config, tool
 

@@ -22,7 +22,7 @@ def test(argv: list[str] | None = None) -> dict:
     parser.add_argument('--out', help='write the metrics to this JSON file')
     args = parser.parse_args(argv)
     cfg = load_config(args)
-    from ..engine.checkpoint import read_checkpoint
+    from ..models.checkpoint import read_checkpoint
 
     state = read_checkpoint(args.checkpoint)
     prepare_launch(cfg)

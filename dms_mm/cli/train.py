@@ -6,7 +6,8 @@ import argparse
 
 import torch
 
-from ..engine.checkpoint import latest_checkpoint, read_checkpoint
+from ..engine.checkpoint import latest_checkpoint
+from ..models.checkpoint import read_checkpoint
 from .common import add_common, build_runner, load_config, prepare_launch, tool, training
 
 HELP = """Train by a config: a search (model.type='dms_mm.DMS'), a retrain of what it found

@@ -7,8 +7,8 @@ from typing import Any
 from mmengine.model import BaseModel
 from torch import nn
 
-from ..engine.checkpoint import read_checkpoint
 from ..registry import MODELS
+from .checkpoint import read_checkpoint
 
 
 def build_architecture(architecture: dict, data_preprocessor: Any = None) -> BaseModel:

@@ -136,7 +136,7 @@ class Compact:
         return x.index_copy(self.dim, place, y.to(x.dtype))
 
 
-def install(forward: MaskedNorm | MaskedConvolution | Compact) -> None:
+def replace_forward(forward: MaskedNorm | MaskedConvolution | Compact) -> None:
     """Replace the forward of its one module; the module's class and parameters stay."""
     forward.module.__dict__['forward'] = forward
 
@@ -176,6 +176,11 @@ def fold_of(module: nn.Module, name: str, bank: TopkBank) -> Fold:
     if name not in folds:
         folds[name] = Fold(bank)
     return folds[name]
+
+
+def has_folds(model: nn.Module) -> bool:
+    """Masks are folded into some of the model's parameters."""
+    return any(FOLDS in module.__dict__ for module in model.modules())
 
 
 def strip(model: nn.Module) -> nn.Module:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
+from ..topk import TopkBank
 from ..tracing import call_forward, plain_outputs
+from .plan import Plan
+from .trials import random_keep
 
-if TYPE_CHECKING:
-    from ..space import SearchSpace
+
+class Space(Protocol):
+    """What of a search space is looked at."""
+
+    model: nn.Module
+    plan: Plan
+    bank: TopkBank
+
+    def slim(self) -> nn.Module: ...
 
 
 def outputs_of(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> list[Tensor]:
@@ -35,9 +45,7 @@ def relative_difference(a: list[Tensor], b: list[Tensor]) -> float:
     return worst
 
 
-def verify_equivalence(
-    space: SearchSpace, inputs: Any, forward_fn: Callable[..., Any] | None = None, seed: int = 0
-) -> float:
+def verify_equivalence(space: Space, inputs: Any, forward_fn: Callable[..., Any] | None = None, seed: int = 0) -> float:
     """Compare a random structure in float64 on random inputs; the space is left as it was.
 
     Returns the relative difference.
@@ -46,8 +54,6 @@ def verify_equivalence(
         RuntimeError: it exceeds 1e-8 (1e-5 if a norm computes in float32 inside, 1e-4 if the model can't run in
             float64); the message names the unit at fault.
     """
-    from ..space import random_keep
-
     device = space.bank.keep.device
     double = copy.deepcopy(space)
     double.model.double().eval()
@@ -60,7 +66,7 @@ def verify_equivalence(
         return torch.randn(x.shape, generator=generator, dtype=torch.float64).to(device)
 
     data = tree_map(noise, inputs)
-    units = list(double.units.values())
+    units = space.plan.units
 
     def difference(names: set[str]) -> float:
         keep = torch.from_numpy(random_keep(units, seed)).to(device)
@@ -72,7 +78,6 @@ def verify_equivalence(
         )
 
     # A norm that rounds to float32 inside limits what can be seen.
-    assert space.plan.trace is not None
     bound = 1e-5 if any(spec.single for spec, _ in space.plan.trace.norms.values()) else 1e-8
     try:
         worst = difference({u.name for u in units})

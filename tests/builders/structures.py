@@ -2,7 +2,7 @@
 
 import torch
 
-from dms_mm.space import random_keep
+from dms_mm.slimming.trials import random_keep
 
 
 def harden_randomly(space, seed):

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...registry import RULES
 from ..budget import floor_counts
-from .rule import Rule
-
-if TYPE_CHECKING:
-    from ..search import Search
+from .rule import Rule, RunningSearch
 
 
 @RULES.register_module(name=['BalancedRule', 'balanced'])
@@ -30,7 +26,7 @@ class BalancedRule(Rule):
     """
 
     def __init__(
-        self, search: Search, travel: float = 1.5, momentum: float = 0.98, clip: float = 2.0, floor: float = 0.05
+        self, search: RunningSearch, travel: float = 1.5, momentum: float = 0.98, clip: float = 2.0, floor: float = 0.05
     ) -> None:
         super().__init__(search)
         self.travel, self.momentum, self.clip = travel, momentum, clip

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from ...registry import RULES
-from .rule import Rule
-
-if TYPE_CHECKING:
-    from ..search import Search
+from .rule import Rule, RunningSearch
 
 
 @RULES.register_module(name=['PaperRule', 'paper'])
 class PaperRule(Rule):
     """``weight * log(r_c / r_t)`` while over the target, plain SGD on the ratios with rate ``lr`` (section 3.2)."""
 
-    def __init__(self, search: Search, lr: float = 0.01, weight: float = 1.0) -> None:
+    def __init__(self, search: RunningSearch, lr: float = 0.01, weight: float = 1.0) -> None:
         super().__init__(search)
         self.lr, self.weight = lr, weight
 

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ..search import Search
+from ...space import SearchSpace
+from ...topk import TopkBank
+
+
+class RunningSearch(Protocol):
+    """What a rule may ask of the :class:`~dms_mm.Search` that it moves."""
+
+    space: SearchSpace
+    bank: TopkBank
+    targets: dict[str, float]
+    total_steps: int
+    warmup: float
+
+    @property
+    def steps(self) -> int: ...
+
+    def goal(self, resource: str) -> float: ...
+
+    def resource_loss(self) -> Tensor: ...
 
 
 class Rule:
@@ -24,7 +41,7 @@ class Rule:
 
     weight: float = 1.0
 
-    def __init__(self, search: Search) -> None:
+    def __init__(self, search: RunningSearch) -> None:
         self.search, self.bank = search, search.bank
         self.low: Tensor = self.bank.min_keep
 

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..mutables import all_live
-from ..tracing import Call, Trace, Tracer, run_fake, run_meta
-from .plan import Plan
+from ..tracing import Call, IntArray, Trace, Tracer, run_fake, run_meta
+from .cut import plan_structure
+from .plan import Plan, kept_of
 from .shrink import shrink
 from .skeleton import skeleton
-from .structure import Structure
 
 # Whether a reshape copies depends on strides, and they on sizes: copies are left out, and all reshapes are one.
 # A number that fills a slice is a tensor first on some devices.
@@ -31,6 +30,7 @@ PRODUCTS = {'aten::mm', 'aten::addmm', 'aten::bmm'}
 
 
 def counted(call: Call) -> bool:
+    """Whether an operator is looked at."""
     return bool(call.shapes) and not call.name.startswith('prim::') and call.name not in COPIES
 
 
@@ -38,11 +38,11 @@ def same_name(a: str, b: str) -> bool:
     return a == b or (a in RESHAPES and b in RESHAPES) or (a in FILLS and b in FILLS)
 
 
-def expected(plan: Plan, call: Call, keep: np.ndarray) -> list[tuple[int, ...] | None]:
+def expected(plan: Plan, call: Call, keep: IntArray) -> list[tuple[int, ...] | None]:
     """Shapes of the outputs when ``keep`` lives; None where the living positions are no box."""
     shapes: list[tuple[int, ...] | None] = []
     for shape, entries in zip(call.shapes, call.axes):
-        alive: list[np.ndarray] = [np.ones(size if entries else 0, dtype=bool) for size in shape]
+        alive: list[IntArray] = [np.ones(size if entries else 0, dtype=bool) for size in shape]
         box = True
         for dims, ids in entries:
             lives = plan.lives(ids, keep)
@@ -55,7 +55,7 @@ def expected(plan: Plan, call: Call, keep: np.ndarray) -> list[tuple[int, ...] |
     return shapes
 
 
-@dataclass
+@dataclass(frozen=True)
 class Mismatch:
     """Where a slim forward departs from the prediction: traced mode, index of its call, and the numbers it got."""
 
@@ -70,6 +70,14 @@ class Mismatch:
         return self.mode, self.index
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a trial found: the first unpredicted operator, or None, and whether runs on meta tensors say the same."""
+
+    mismatch: Mismatch | None
+    meta_agrees: bool
+
+
 class _DepartedError(Exception):
     """Ends a slim forward at the first operator that is not as predicted."""
 
@@ -77,8 +85,7 @@ class _DepartedError(Exception):
 class _Comparison:
     """Takes a slim forward's operators one by one and tells the first that is not as predicted."""
 
-    def __init__(self, plan: Plan, mode: int, keep: np.ndarray, skipped: tuple[str, ...]) -> None:
-        assert plan.trace is not None
+    def __init__(self, plan: Plan, mode: int, keep: IntArray, skipped: tuple[str, ...]) -> None:
         self.plan, self.mode, self.keep, self.skipped = plan, mode, keep, skipped
         self.queue = [(i, c) for i, c in enumerate(plan.trace.calls[mode]) if self._looked_at(c)][::-1]
         self.place = self.queue[-1][0] if self.queue else 0
@@ -147,17 +154,23 @@ class _Comparison:
         return None
 
 
-def first_mismatch(
+def try_structure(
     plan: Plan,
     model: nn.Module,
-    structure: Structure,
-    keep: np.ndarray,
-    mode: int,
+    keep: IntArray,
+    training: bool,
     inputs: Any,
     forward_fn: Callable[..., Any] | None = None,
-) -> Mismatch | None:
-    """Run the slim model without data in eval (0) or training (1) ``mode``; the first unpredicted operator, or None."""
-    assert plan.trace is not None
+    on_meta: bool = True,
+) -> Verdict:
+    """Run the slim model that keeps ``keep`` (N,), without data, in training or eval mode, against the plan's trace.
+
+    Args:
+        on_meta: look at a run on meta tensors first. They are fast and may fail by themselves, so only what fake
+            tensors say counts against the model.
+    """
+    structure = plan_structure(plan, keep, model)
+    mode = int(training)
     # Inside of norms the slim operators are others; their outputs are compared where they are used.
     skipped = tuple(path + '.' for path in [*structure.removed, *plan.trace.atomic]) or ('\0',)
 
@@ -167,33 +180,24 @@ def first_mismatch(
         slim = shrink(skeleton(model), structure)
         problem = ''
         try:
-            run(slim, inputs, Tracer(Trace(), False, comparison), training=bool(mode), forward_fn=forward_fn)
+            run(slim, inputs, Tracer(Trace(), False, comparison), training=training, forward_fn=forward_fn)
         except _DepartedError:
             pass
         except Exception as error:
             problem = f'{type(error).__name__}: {error}'
         return comparison.end(problem)
 
-    # Meta tensors are fast and may fail by themselves; only what fake tensors say counts against the model.
-    quick = compare(run_meta) if plan.runs_on_meta else None
-    if plan.runs_on_meta and quick is None:
-        return None
+    quick = compare(run_meta) if on_meta else None
+    if on_meta and quick is None:
+        return Verdict(None, True)
     found = compare(run_fake)
-    plan.runs_on_meta &= quick is not None and found is not None and quick.place == found.place
-    return found
+    return Verdict(found, on_meta and quick is not None and found is not None and quick.place == found.place)
 
 
-def scaled(plan: Plan, mode: int, index: int, call: Call, keep: np.ndarray) -> tuple[float, ...]:
+def scaled(plan: Plan, mode: int, index: int, call: Call, keep: IntArray) -> tuple[float, ...]:
     """The numbers that a call gets in the slim model, if they are the supernet's or known to depend on a size."""
     factor = 1.0
     for scale in plan.scales:
         if (mode, index) == scale.call:
-            factor *= share_of(scale.owners, scale.size, keep) ** scale.exponent
+            factor *= (kept_of(scale.owners, scale.size, keep) / scale.size) ** scale.exponent
     return tuple(value * factor for value in call.scalars)
-
-
-def share_of(owners: list[np.ndarray], size: int, keep: np.ndarray) -> float:
-    whole = np.ones(size, dtype=bool)
-    for owner in owners:
-        whole &= all_live(owner, keep)
-    return float(whole.sum()) / size

@@ -1,0 +1,141 @@
+"""Masks onto a model: those of widths into consumers, those of blocks into the last affine of each branch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..mutables import DepthUnit, MutableUnit, Ownership
+from ..topk import TopkBank
+from ..tracing import IntArray, Trace
+from .fold import Compact, Fold, MaskedConvolution, MaskedNorm, OutputMask, fold_of, is_affine, replace_forward
+
+Piece = tuple[list[int], Tensor | None]  # units of a dimension, and the index of every position; see Fold
+
+
+class _Lines:
+    """From the ids of a dimension to the masks of the units in it. Masks of blocks are put elsewhere."""
+
+    def __init__(self, trace: Trace, ownership: Ownership, units: Sequence[MutableUnit]) -> None:
+        self.trace, self.ownership = trace, ownership
+        self.starts = np.array([unit.start for unit in units])
+        self.sizes = [unit.size for unit in units]
+        self.depth = np.array([isinstance(unit, DepthUnit) for unit in units])
+        self.owner_of = functools.cache(self._owner_of)
+        self.units_of = functools.cache(self._units_of)
+
+    def _owner_of(self, name: str, dim: int) -> IntArray:
+        """(n, K) elements of the positions of a parameter's dimension."""
+        return self.ownership.owner(self.trace.params[name][dim])
+
+    def _units_of(self, name: str, dim: int) -> frozenset[int]:
+        return self.units_in(self.owner_of(name, dim))
+
+    def units_in(self, owner: IntArray) -> frozenset[int]:
+        return frozenset(np.unique(self.ownership.units[owner[owner >= 0]]).tolist())
+
+    def pieces(self, owner: IntArray, only: set[int] | None = None) -> Iterator[Piece]:
+        """The masks of each column of a dimension's elements, or those of the units ``only``.
+
+        What a block concatenates stays as a copy of its input while the block is masked.
+        """
+        for column in owner.T:
+            unit = self.ownership.units[np.maximum(column, 0)]
+            inside = (column >= 0) & ~self.depth[unit]
+            if only is not None:
+                inside &= np.isin(unit, list(only))
+            if not inside.any():
+                continue
+            units = list(dict.fromkeys(unit[inside].tolist()))
+            offset = np.zeros(len(self.starts), dtype=np.int64)
+            total = 0
+            for u in units:
+                offset[u] = total
+                total += self.sizes[u]
+            index = np.full(len(column), total, dtype=np.int64)
+            index[inside] = column[inside] - self.starts[unit[inside]] + offset[unit[inside]]
+            plain = len(units) == 1 and np.array_equal(index, np.arange(self.sizes[units[0]]))
+            yield units, None if plain else torch.from_numpy(index)
+
+
+def install(model: nn.Module, trace: Trace, ownership: Ownership, units: Sequence[MutableUnit], bank: TopkBank) -> None:
+    """Put the masks of ``bank`` onto the model, in place.
+
+    Channel masks are folded into the weights that consume the channels, or that make them where that was asked for;
+    norms, standardised convolutions and modules that mix channels get a forward that sees the masks; depth masks go
+    into the last affine of each branch, or onto its output.
+    """
+    lines = _Lines(trace, ownership, units)
+    holders = _holders(model)
+    for (name, dim), only in _masked(trace, lines).items():
+        for module, key in holders[name]:
+            fold_of(module, key, bank).pieces += [
+                (dim, *piece) for piece in lines.pieces(lines.owner_of(name, dim), only)
+            ]
+    _replace_forwards(model, trace, lines, bank)
+    for unit in units:
+        if isinstance(unit, DepthUnit):
+            _mask_blocks(model, unit, bank)
+
+
+def _holders(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
+    """Parameter or buffer -> every module that has it, and its name there."""
+    holders: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for key, x in [*module._parameters.items(), *module._buffers.items()]:
+            if x is not None:
+                holders.setdefault(id(x), []).append((module, key))
+    tensors: dict[str, Tensor] = {**dict(model.named_buffers()), **dict(model.named_parameters())}
+    return {name: holders[id(x)] for name, x in tensors.items()}
+
+
+def _masked(trace: Trace, lines: _Lines) -> dict[tuple[str, int], set[int] | None]:
+    """Dimensions of parameters that take masks -> the units whose, None for all.
+
+    Consumers take the masks of all units of their dimension, producers those that were asked of them.
+    """
+    masked: dict[tuple[str, int], set[int] | None] = {
+        place: None for place in trace.consumers if lines.units_of(*place)
+    }
+    for makers, ids in trace.requests:
+        asked = lines.units_in(lines.ownership.owner(ids))
+        for name in makers if asked else ():
+            for dim in range(len(trace.params.get(name, ()))):
+                before = masked.get((name, dim), set())
+                if before is not None and asked & lines.units_of(name, dim):
+                    masked[name, dim] = before | asked
+    return masked
+
+
+def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkBank) -> None:
+    def mask_of(owner: IntArray) -> Fold:
+        fold = Fold(bank)
+        fold.pieces = [(0, *piece) for piece in lines.pieces(owner)]
+        return fold
+
+    for path, (norm, ids) in trace.norms.items():
+        owner = lines.ownership.owner(ids)
+        if (owner >= 0).any():
+            replace_forward(MaskedNorm(model.get_submodule(path), norm, mask_of(owner)))
+    for path, (standard, inputs) in trace.standardised.items():
+        # Masks of its rows and its block come behind the standardisation, whether or not its inputs are pruned.
+        mask = Fold(bank) if inputs is None else mask_of(lines.ownership.owner(inputs))
+        replace_forward(MaskedConvolution(model.get_submodule(path), standard, mask))
+    for path, (mixing, ids) in trace.compact.items():
+        replace_forward(Compact(model.get_submodule(path), mixing.dim, mask_of(lines.ownership.owner(ids))))
+
+
+def _mask_blocks(model: nn.Module, unit: DepthUnit, bank: TopkBank) -> None:
+    for element, (block, branches) in enumerate(zip(unit.blocks, unit.branches)):
+        for branch in branches:
+            module = model.get_submodule(f'{block}.{branch}')
+            if not is_affine(module):
+                module.register_forward_hook(OutputMask(bank, unit.index, element))
+                continue
+            for key in ('weight', 'bias'):
+                if module._parameters.get(key) is not None:
+                    fold_of(module, key, bank).scalars.append((unit.index, element))

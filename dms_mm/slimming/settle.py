@@ -1,0 +1,178 @@
+"""Settle a plan: mend it until trial structures run as predicted, or find units anew where it can't be mended.
+
+Plans, mismatches, remedies and revisions are values. Trials, remedies and the finding of units make them; only the two
+loops here, over plans of the same units and over units, go from one to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..mutables import DepthUnit
+from ..mutators.find import Found, Revision, find_again
+from ..tracing import Call, IntArray, TraceError
+from .compare import Mismatch, try_structure
+from .mends import known_mends, stated_widths
+from .plan import Plan, Remedy, make_plan
+from .remedies import remedies
+from .sizes import Sizes
+from .ties import changes
+from .trials import Trial, trial_structures
+
+MOST_REPLACED = 8  # remedies that give a plan another meaning, before such are tried no more
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A plan by which trial structures run as predicted, and notes on what it took out of the search."""
+
+    plan: Plan
+    notes: tuple[str, ...]
+
+
+def settle(model: nn.Module, found: Found, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> Settled:
+    """The plan of a model's units that holds for slim models.
+
+    Raises:
+        TraceError: a slim model does not run as traced, and no unit can be blamed. ValueError: no unit is left.
+    """
+    notes: list[str] = []
+    while True:
+        plan = make_plan(model, found.trace, found.units)
+        sizes = Sizes(model, plan.trace, plan.ownership)
+        plan = plan.mended(Remedy(mends=[*known_mends(plan, model), *stated_widths(sizes, model)]))
+        outcome = _Mending(model, plan, sizes, inputs, forward_fn).run()
+        if isinstance(outcome, Plan):
+            return Settled(outcome, tuple(notes))
+        notes += outcome.notes
+        found = find_again(model, found, outcome)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A plan that comes further in a trial structure, where it fails then, and what the step replaced in the plan."""
+
+    plan: Plan
+    problem: Mismatch | None
+    replaces: bool = False
+
+
+class _Mending:
+    """From a plan to one that holds for all trial structures, or to a revision of the units."""
+
+    def __init__(
+        self, model: nn.Module, plan: Plan, sizes: Sizes, inputs: Any, forward_fn: Callable[..., Any] | None
+    ) -> None:
+        self.model, self.plan, self.sizes = model, plan, sizes
+        self.inputs, self.forward_fn = inputs, forward_fn
+        self.on_meta = True  # as long as runs on meta tensors tell what those on fake tensors do
+
+    def run(self) -> Plan | Revision:
+        revision = self._keep_copies()
+        if revision is not None:
+            return revision
+        trials = trial_structures(self.plan.units, trained=len(self.plan.trace.calls) > 1)
+        queue = list(trials)
+        replaced = 0
+        while queue:
+            trial = queue.pop(0)
+            problem = self._try(self.plan, trial)
+            while problem is not None:
+                step = self._step(problem, trial, replaced < MOST_REPLACED)
+                if isinstance(step, Revision):
+                    return step
+                self.plan, problem = step.plan, step.problem
+                if step.replaces:
+                    # Another meaning of an attribute must hold for the structures before, too.
+                    replaced += 1
+                    queue = list(trials)
+        return self.plan
+
+    def _try(self, plan: Plan, trial: Trial) -> Mismatch | None:
+        verdict = try_structure(
+            plan, self.model, trial.keep, trial.training, self.inputs, self.forward_fn, self.on_meta
+        )
+        self.on_meta = verdict.meta_agrees
+        return verdict.mismatch
+
+    def _keep_copies(self) -> Revision | None:
+        """A forward that counts its blocks can't do with fewer; then their copies stay."""
+        if not self.plan.copies:
+            return None
+        copied = {copy.block for copy in self.plan.copies}
+        keep = np.ones(len(self.plan.ownership.units), dtype=bool)
+        keep[[element for path, element in self.plan.ownership.blocks if path in copied]] = False
+        problem = self._try(self.plan, Trial(keep))
+        if problem is None:
+            return None
+        note = f'copies of removed blocks stay in concatenations, because without them {problem.message}'
+        return Revision(closes_gates=True, notes=[note])
+
+    def _step(self, problem: Mismatch, trial: Trial, may_replace: bool) -> _Step | Revision:
+        """The first remedy that gets past the problem, or units to find anew."""
+        # Several asserts may guard one operator: a remedy that satisfies the first of them is a step, too.
+        partial: _Step | None = None
+        for remedy in remedies(self.plan, self.sizes, problem, trial.keep):
+            if remedy.ties:
+                if changes(self.plan.trace.elements, remedy.ties):
+                    return Revision(ties=remedy.ties)
+                continue
+            if remedy.replaces and not may_replace:
+                continue
+            plan = self.plan.mended(remedy)
+            after = self._try(plan, trial)
+            if after is None or after.place > problem.place:
+                return _Step(plan, after, remedy.replaces)
+            if partial is None and 'AssertionError' in problem.message and after.message != problem.message:
+                partial = _Step(plan, after)
+        if partial is not None:
+            return partial
+        culprits = self._culprits(trial) if trial.cuts_blocks else []
+        if culprits:
+            notes = [f'{name} is no unit, because without its blocks {problem.message}' for name in culprits]
+            return Revision(dropped=culprits, notes=notes)
+        return self._freeze(problem)
+
+    def _culprits(self, trial: Trial) -> list[str]:
+        """Depth units whose blocks can't be left out, if that is what fails."""
+        depth = [unit for unit in self.plan.units if isinstance(unit, DepthUnit)]
+        whole = trial.keep.copy()
+        for unit in depth:
+            whole[unit.start : unit.start + unit.size] = True
+        if self._try(self.plan, Trial(whole)) is not None:
+            return []
+        found = []
+        for unit in depth:
+            alone = whole.copy()
+            alone[unit.start : unit.start + unit.size] = trial.keep[unit.start : unit.start + unit.size]
+            if self._try(self.plan, Trial(alone)) is not None:
+                found.append(unit.name)
+        return found
+
+    def _freeze(self, problem: Mismatch) -> Revision:
+        """Freeze what the operator sees; where it sees no unit itself, whatever its module does with units."""
+        calls = self.plan.trace.calls[problem.mode]
+        path = calls[problem.index].module
+        group = [calls[problem.index]]
+        while not (touched := self._touched(group)) and group is not calls:
+            group = [c for c in calls if (c.module + '.').startswith(path + '.')] if path else calls
+            path = path.rpartition('.')[0]
+        if not touched:
+            raise TraceError(
+                'a slim model does not run as traced, and no unit at that operator can be frozen: ' + problem.message
+            )
+        reason = f'the slim forward fails: {problem.message}'
+        parts = [self.plan.trace.elements.parts(ids) for ids in touched]
+        return Revision(
+            freezes=[(ids[ids >= 0], reason) for ids in parts],
+            notes=[f'frozen because the slim forward failed: {problem.message}'],
+        )
+
+    def _touched(self, calls: list[Call]) -> list[IntArray]:
+        entries = [entry for call in calls for axes in [*call.axes, *call.input_axes] for entry in axes]
+        return [ids for _, ids in entries if self.sizes.pruned(ids)]
