@@ -48,7 +48,7 @@ def width_ties(plan: Plan, sizes: Sizes, problem: Mismatch, ahead: int) -> list[
                 Tie(line, other)
                 for other in _reshaped(plan, sizes, problem.mode, at, ahead)
                 for line in lines
-                if len(line) == len(other[0]) and not _same(plan.trace.elements, line, other)
+                if len(line) == len(other[0]) and not live_together(plan.trace.elements, line, other)
             ]
             if found:
                 ties += found[:1]
@@ -78,12 +78,14 @@ def _reshaped(plan: Plan, sizes: Sizes, mode: int, index: int, ahead: int) -> li
     return composed + single
 
 
-def _same(elements: Elements, line: IntArray, other: tuple[IntArray, ...]) -> bool:
-    """Both live and die together, position by position, or can't go at all."""
+def live_together(elements: Elements, line: IntArray, other: tuple[IntArray, ...]) -> bool:
+    """``line[i]`` and what is composed of ``part[i]`` of every ``other`` live and die together, or none can go at all.
+
+    The same as :meth:`Elements.same` says of ``line`` and the composition once it is made, which it isn't here.
+    """
     if len(other) == 1:
         return elements.same(line, other[0])
-    frozen = np.zeros(len(elements) + 1, dtype=bool)
-    frozen[[*elements.frozen(), -1]] = True  # the last for "none"
+    frozen = np.append(elements.frozen_mask(), True)  # the last for "none"
     left, right = elements.parts(line), np.concatenate([elements.parts(ids) for ids in other], 1)
     # What is frozen is no part of a composition, and a part that comes twice counts once.
     right = -np.sort(-np.where(frozen[right], -1, right), axis=1)
