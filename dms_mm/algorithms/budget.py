@@ -20,9 +20,7 @@ def parse_target(space: SearchSpace, target: Mapping[str, float]) -> dict[str, f
         ValueError: names the resource, what was asked for, and what the space can reach.
     """
     if not isinstance(target, Mapping):
-        raise ValueError(
-            f'the target must be dict(RESOURCE=share or count), for example dict(macs=0.5), not {target!r}'
-        )
+        raise ValueError(f'the target must name resources, for example dict(macs=0.5), not {target!r}')
     if not target:
         raise ValueError('the target is empty; give for example target=dict(macs=0.5)')
     for name in target:
