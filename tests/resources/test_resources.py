@@ -129,7 +129,7 @@ def test_a_sum_of_products_is_bilinear_and_groups_add_up_to_it():
 def test_wrong_resources_are_named():
     for resources, message in (
         (dict(own=dict(type='Latncy')), r"unknown resource 'Latncy'"),
-        (dict(own=dict(type='Mcs')), r"unknown resource 'Mcs'; did you mean 'macs'\?"),
+        (dict(own=dict(type='mcs')), r"unknown resource 'mcs'; did you mean 'macs'\?"),
         (dict(macs=dict(taable='x')), r"unknown option 'taable' of resource Macs"),
         (
             dict(own=dict(type=SlowestStage, powr=3)),
