@@ -94,8 +94,15 @@ def build_resources(
     batch: int,
     bank: TopkBank,
 ) -> Resources:
-    """MACs, parameters, and what ``options`` names: ``dict(latency=dict(type='Latency', table='cpu.json'))``."""
+    """MACs, parameters, and what ``options`` names: ``dict(latency=dict(type='Latency', table='cpu.json'))``.
+
+    Raises:
+        ValueError: see :meth:`Resources.add`; or ``options`` gives ``macs`` or ``params``, which mean one thing always.
+    """
+    taken = {'macs', 'params'} & set(options or ())
+    if taken:
+        raise ValueError(f'resource {sorted(taken)[0]!r} is there always and takes no options; choose another name')
     resources = Resources(ResourceContext(trace, ownership, model, batch, bank))
-    for name, spec in {'macs': None, 'params': None, **(options or {})}.items():
+    for name, spec in {'macs': None, 'params': None, **dict(options or {})}.items():
         resources.add(name, spec)
     return resources

@@ -59,7 +59,7 @@ class Quadratic(Resource):
         (Quadratic, {'own': 9.5}),
     ],
 )
-def test_a_search_meets_a_resource_that_is_not_bilinear(resource, target, rule):
+def test_a_search_meets_a_resource_that_is_not_bilinear(resource, target, rule, tmp_path):
     space = searchable(resources=dict(own=dict(type=resource)))
     full = space.supernet
     search = dms_mm.Search(space, target, 6, rule=rule)
@@ -70,6 +70,9 @@ def test_a_search_meets_a_resource_that_is_not_bilinear(resource, target, rule):
     assert all(structure.resources[k] <= v for k, v in wanted.items())
     assert any(structure.resources[k] >= 0.99 * v for k, v in wanted.items())
     assert structure.resources == space.resources() and structure.supernet == full
+    structure.save(tmp_path / 'structure.json')
+    assert dms_mm.Structure.load(tmp_path / 'structure.json') == structure
+    assert f'own {structure.resources["own"]:,} of' in space.report()
 
 
 def test_gradients_and_continuous_values_of_a_resource_agree_with_its_counts():
@@ -130,7 +133,8 @@ def test_wrong_resources_are_named():
     for resources, message in (
         (dict(own=dict(type='Latncy')), r"unknown resource 'Latncy'"),
         (dict(own=dict(type='mcs')), r"unknown resource 'mcs'; did you mean 'macs'\?"),
-        (dict(macs=dict(taable='x')), r"unknown option 'taable' of resource Macs"),
+        (dict(own=dict(type='macs', taable='x')), r"unknown option 'taable' of resource Macs"),
+        (dict(macs=dict(type='params')), "resource 'macs' is there always"),
         (
             dict(own=dict(type=SlowestStage, powr=3)),
             r"'powr' of resource SlowestStage; did you mean 'power'\?",
