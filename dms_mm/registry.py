@@ -58,9 +58,10 @@ def register_all() -> None:
 def unknown(what: str, name: object, names: Iterable[object], plural: str | None = None, where: str = '') -> ValueError:
     """The error for a ``name`` that is none of ``names``: it tells the nearest one, and all."""
     known = list(dict.fromkeys(str(n) for n in names))
-    folded = {n.casefold(): n for n in known}
-    near = difflib.get_close_matches(str(name).casefold(), list(folded), n=1, cutoff=0.5)
-    hint = f' did you mean {folded[near[0]]!r}?' if near else ''
+    folded = {n.casefold(): n for n in reversed(known)}
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    near = near or [folded[n] for n in difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)]
+    hint = f' did you mean {near[0]!r}?' if near else ''
     return ValueError(f'unknown {what} {name!r}{where};{hint} {plural or what + "s"} are: {", ".join(known) or "none"}')
 
 
@@ -141,15 +142,16 @@ def build(
         twice = sorted(set(entries) & set(given))
         if twice:
             raise ValueError(f'option {twice[0]!r} of the {what} is given twice, beside it and in it')
-        outside = sorted(set(entries) & set(beside))
-        if outside:
-            raise ValueError(f'option {outside[0]!r} is none of the {what}: give it beside the {what}, not in it')
         given = {**entries, **given}
     kind = find(registry, name, what)
     title = f'{what} {getattr(kind, "__name__", str(kind))}'
     signature = inspect.signature(kind)
     if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        check_options(title, given, [*options_of(kind, signature.bind_partial(*args).arguments), *beside])
+        own = options_of(kind, signature.bind_partial(*args).arguments)
+        outside = sorted(set(given) & set(beside) - set(own))
+        if outside:
+            raise ValueError(f'option {outside[0]!r} is none of {title}: give it beside the {what}, not in it')
+        check_options(title, given, [*own, *beside])
     try:
         signature.bind(*args, **given)
     except TypeError as error:

@@ -20,9 +20,7 @@ def parse_target(space: SearchSpace, target: Mapping[str, float]) -> dict[str, f
         ValueError: names the resource, what was asked for, and what the space can reach.
     """
     if not isinstance(target, Mapping):
-        raise ValueError(
-            f'the target must be dict(RESOURCE=share or count), for example dict(macs=0.5), not {target!r}'
-        )
+        raise ValueError(f'the target must name resources, for example dict(macs=0.5), not {target!r}')
     if not target:
         raise ValueError('the target is empty; give for example target=dict(macs=0.5)')
     for name in target:
@@ -96,63 +94,95 @@ def fit_counts(
     Blocks are decided by the ratios first and left; widths are scaled together to just fit, then single elements are
     added where they still fit, the unit that rounding cost most first.
     """
-    bank = space.bank
-    units = list(space.units.values())
-    ratio = bank.ratio.detach() if ratio is None else ratio
-    low = bank.min_keep if low is None else low
-    want = (1 - ratio.double()) * bank.size
-    depth = torch.tensor([u.kind == 'depth' for u in units], device=want.device)
-    fixed = bank.hardened.clone()
-    step = torch.tensor([u.round_to for u in units], device=want.device)
-    base = bank.hard_counts(ratio)
-    blocks = bank.hard_keep(base)
+    fit = _Fit(space, targets, space.bank.ratio.detach() if ratio is None else ratio, low)
+    fit.drop_blocks()
+    counts = fit.fill(*fit.scale())
+    return torch.where(fit.is_depth, fit.blocks, space.bank.hard_keep(counts))
 
-    def counts_of(shift: float) -> Tensor:
-        k = torch.floor(want * math.exp(shift) / step + 0.5) * step
-        k = torch.minimum(torch.maximum(k, low), bank.size).long()
-        return torch.where(fixed | depth, base, k)
 
-    is_depth = depth[bank.segment]
+class _Fit:
+    """Counts of a structure while :func:`fit_counts` makes it fit.
 
-    def fits(counts: Tensor, keep: Tensor, share: float = 1.0) -> bool:
-        for name, target in targets.items():
-            counter = space.counters[name]
-            # Elements with uneven multiplicities need the exact mask, numbers alone won't do.
-            masks = torch.where(is_depth, keep, bank.hard_keep(counts)) if counter.needs_masks else keep
+    Attributes:
+        want: (U,) counts that the ratios ask for, real numbers.
+        base: (U,) counts of the units that scaling leaves alone: hardened ones and blocks.
+        blocks: (N,) bool, which blocks stay.
+    """
+
+    def __init__(self, space: SearchSpace, targets: Mapping[str, float], ratio: Tensor, low: Tensor | None) -> None:
+        self.space, self.targets, self.ratio = space, targets, ratio
+        bank = self.bank = space.bank
+        self.units = list(space.units.values())
+        self.low = bank.min_keep if low is None else low
+        self.want = (1 - ratio.double()) * bank.size
+        depth = torch.tensor([u.kind == 'depth' for u in self.units], device=self.want.device)
+        self.step = torch.tensor([u.round_to for u in self.units], device=self.want.device)
+        self.fixed = bank.hardened.clone()
+        self.still = self.fixed | depth
+        self.is_depth = depth[bank.segment]
+        self.base = bank.hard_counts(ratio)
+        self.blocks = bank.hard_keep(self.base)
+
+    def fits(self, counts: Tensor, share: float = 1.0) -> bool:
+        """Whether a structure takes at most ``share`` of every target."""
+        for name, target in self.targets.items():
+            counter = self.space.counters[name]
+            masks = self.blocks
+            if counter.needs_masks:
+                # Elements with uneven multiplicities need the exact mask, numbers alone won't do.
+                masks = torch.where(self.is_depth, masks, self.bank.hard_keep(counts))
             if counter.count_by_numbers(counts, masks) > share * target:
                 return False
         return True
 
-    # A block can only go as a whole: drop the least important ones while even the thinnest widths don't fit.
-    while not fits(torch.where(fixed | depth, base, low), blocks):
-        removable = [u for u in units if u.kind == 'depth' and not fixed[u.index] and int(base[u.index]) > u.min_keep]
-        if not removable:
-            raise ValueError('the target is out of reach with the blocks and units that are fixed already')
-        unit = max(removable, key=lambda u: float(ratio[u.index]))
-        base[unit.index] -= 1
-        blocks = bank.hard_keep(base)
-    under, over = -20.0, 20.0
-    for _ in range(60):
-        middle = (under + over) / 2
-        under, over = (middle, over) if fits(counts_of(middle), blocks) else (under, middle)
-    counts = counts_of(under)
-    exact = want * math.exp(under)
-    order = torch.argsort((exact - counts) / bank.size, descending=True).tolist()
-    # Where many units are alike, rounding moves them all at once and leaves much room: fill it by large steps first.
-    for share in (1 / 16, 1 / 32, 1 / 64, 1 / 128, 0.0):
-        progress = True
-        while progress and (share == 0 or fits(counts, blocks, 1 - share / 2)):
-            progress = False
-            for u in order:
-                size = int(bank.size[u])
-                if fixed[u] or depth[u] or counts[u] >= size:
-                    continue
-                trial = counts.clone()
-                more = max(1, int(share * size / int(step[u]))) * int(step[u])
-                trial[u] = min(int(trial[u]) + more, size)
-                if fits(trial, blocks):
-                    counts, progress = trial, True
-    return torch.where(is_depth, blocks, bank.hard_keep(counts))
+    def drop_blocks(self) -> None:
+        """Leave out the least important blocks while even the thinnest widths don't fit: they only go as a whole."""
+        while not self.fits(torch.where(self.still, self.base, self.low)):
+            removable = [
+                u
+                for u in self.units
+                if u.kind == 'depth' and not self.fixed[u.index] and int(self.base[u.index]) > u.min_keep
+            ]
+            if not removable:
+                raise ValueError('the target is out of reach with the blocks and units that are fixed already')
+            unit = max(removable, key=lambda u: float(self.ratio[u.index]))
+            self.base[unit.index] -= 1
+            self.blocks = self.bank.hard_keep(self.base)
+
+    def counts_of(self, shift: float) -> Tensor:
+        """(U,) counts of widths scaled by ``exp(shift)``, rounded and within their bounds."""
+        k = torch.floor(self.want * math.exp(shift) / self.step + 0.5) * self.step
+        k = torch.minimum(torch.maximum(k, self.low), self.bank.size).long()
+        return torch.where(self.still, self.base, k)
+
+    def scale(self) -> tuple[Tensor, list[int]]:
+        """The largest common scale that fits, and the units in the order of what rounding cost them."""
+        under, over = -20.0, 20.0
+        for _ in range(60):
+            middle = (under + over) / 2
+            under, over = (middle, over) if self.fits(self.counts_of(middle)) else (under, middle)
+        counts = self.counts_of(under)
+        lost = (self.want * math.exp(under) - counts) / self.bank.size
+        return counts, torch.argsort(lost, descending=True).tolist()
+
+    def fill(self, counts: Tensor, order: list[int]) -> Tensor:
+        """Add elements while any still fits.
+
+        Where many units are alike, rounding moves them all at once and leaves much room: fill it by large steps first.
+        """
+        for share in (1 / 16, 1 / 32, 1 / 64, 1 / 128, 0.0):
+            progress = True
+            while progress and (share == 0 or self.fits(counts, 1 - share / 2)):
+                progress = False
+                for u in order:
+                    size, step = int(self.bank.size[u]), int(self.step[u])
+                    if self.still[u] or counts[u] >= size:
+                        continue
+                    trial = counts.clone()
+                    trial[u] = min(int(trial[u]) + max(1, int(share * size / step)) * step, size)
+                    if self.fits(trial):
+                        counts, progress = trial, True
+        return counts
 
 
 @torch.no_grad()

@@ -43,8 +43,11 @@ def settings_of(
         if not isinstance(entry, Mapping):
             raise ValueError(f'the entry of unit {pattern!r} must be dict(SETTING=value), not {entry!r}')
         kind = find(UNITS, entry.get('type', result['type']), f'type of unit {pattern!r}:')
-        if not inspect.isclass(kind) or not issubclass(kind, cls):
-            raise ValueError(f'unit {name!r} needs a type that is a subclass of {cls.__name__}, not {entry["type"]!r}')
+        if not inspect.isclass(kind) or not issubclass(kind, cls) or kind.kind != cls.kind:
+            raise ValueError(
+                f'unit {name!r} is of kind {cls.kind!r}: its type must be a subclass of {cls.__name__}, '
+                f'which {entry["type"]!r} is not'
+            )
         own = [p for p in inspect.signature(kind).parameters if p not in PLACES]
         for key, value in entry.items():
             if key not in result and key not in own:

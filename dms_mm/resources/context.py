@@ -15,7 +15,7 @@ from ..topk import TopkBank
 from ..tracing import Trace
 from .products import Term
 from .resource import Resource
-from .terms import activation_terms, operator_terms, parameter_terms
+from .terms import operator_terms, parameter_terms
 
 
 @dataclass
@@ -48,10 +48,6 @@ class ResourceContext:
         """(name, size as terms) of every parameter."""
         return parameter_terms(self.trace, self.ownership, self.model)
 
-    def activations(self) -> list[tuple[str, list[Term]]]:
-        """(module, numbers that it gives for one sample as terms) of every operator of the eval forward."""
-        return activation_terms(self.trace, self.ownership, self.batch)
-
 
 class Resources(dict[str, Resource]):
     """Resources of a space by name; :meth:`add` builds one more."""
@@ -74,8 +70,20 @@ class Resources(dict[str, Resource]):
         resource = build(RESOURCES, spec, self.context, what='resource')
         if not isinstance(resource, Resource):
             raise ValueError(f'resource {name!r}: {type(resource).__name__} is no subclass of Resource')
-        self[name] = resource.requires_grad_(False).to(self.context.bank.ratio.device)
+        _fix(resource)
+        self[name] = resource.to(self.context.bank.ratio.device)
         return resource
+
+
+def _fix(resource: Resource) -> None:
+    """Make every tensor of a resource a constant: no parameter to train, nothing in a checkpoint, float64."""
+    for module in resource.modules():
+        tensors = {**module._parameters, **module._buffers}
+        module._parameters.clear()
+        for name, x in tensors.items():
+            if x is not None:
+                fixed = x.detach().double() if x.is_floating_point() else x.detach()
+                module.register_buffer(name, fixed, persistent=False)
 
 
 def build_resources(
@@ -86,8 +94,15 @@ def build_resources(
     batch: int,
     bank: TopkBank,
 ) -> Resources:
-    """MACs, parameters, and what ``options`` names: ``dict(latency=dict(type='Latency', table='cpu.json'))``."""
+    """MACs, parameters, and what ``options`` names: ``dict(latency=dict(type='Latency', table='cpu.json'))``.
+
+    Raises:
+        ValueError: see :meth:`Resources.add`; or ``options`` gives ``macs`` or ``params``, which mean one thing always.
+    """
+    taken = {'macs', 'params'} & set(options or ())
+    if taken:
+        raise ValueError(f'resource {sorted(taken)[0]!r} is there always and takes no options; choose another name')
     resources = Resources(ResourceContext(trace, ownership, model, batch, bank))
-    for name, spec in {'macs': None, 'params': None, **(options or {})}.items():
+    for name, spec in {'macs': None, 'params': None, **dict(options or {})}.items():
         resources.add(name, spec)
     return resources

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -75,35 +74,6 @@ def parameter_terms(trace: Trace, ownership: Ownership, model: nn.Module) -> lis
         owners = [ownership.owner(ids) for ids in trace.params[name]] if name in trace.params else [None] * x.ndim
         found.append((name, _terms(ownership, 1.0, list(zip(x.shape, owners)), ownership.blocks_of(name))))
     return found
-
-
-def activation_terms(trace: Trace, ownership: Ownership, batch: int) -> list[tuple[str, list[Term]]]:
-    """(module, number of values of one sample) of every tensor that an operator gives in the eval forward."""
-    return [
-        (call.module, _terms(ownership, 1 / batch, _dims(shape, entries, ownership), ownership.blocks_of(call.module)))
-        for call in trace.calls[0]
-        for shape, entries in zip(call.shapes, call.axes)
-    ]
-
-
-def _dims(shape: Sequence[int], entries: Sequence[Any], ownership: Ownership) -> list[Dim]:
-    """A tensor's dimensions with their owners; those that an entry of ids spans together count as one."""
-    groups: list[set[int]] = []
-    for dims, _ in entries:
-        together = set(dims).union(*(g for g in groups if g & set(dims)))
-        groups = [g for g in groups if not g & together] + [together]
-    result: list[Dim] = [(n, None) for d, n in enumerate(shape) if not any(d in g for g in groups)]
-    for group in groups:
-        axes = sorted(group)
-        grid = [shape[d] for d in axes]
-        columns = []
-        for dims, ids in entries:
-            if set(dims) <= group:
-                part = np.reshape(ids, [shape[d] for d in dims]).transpose(np.argsort(dims))
-                place = [shape[d] if d in dims else 1 for d in axes]
-                columns.append(np.broadcast_to(part.reshape(place), grid).ravel())
-        result.append((math.prod(grid), np.concatenate([ownership.owner(ids) for ids in columns], 1)))
-    return result
 
 
 def mac_terms(trace: Trace, ownership: Ownership, batch: int) -> list[Term]:

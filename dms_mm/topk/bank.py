@@ -18,6 +18,10 @@ class TopkBank(nn.Module):
     pass through the model collects ``g_i = d(task loss)/d(m_i)`` of all units in one vector, apart from whatever
     else (a resource loss) trains :attr:`ratio`.
 
+    It is the selector that a search space has by default. Another one is a subclass, built from the same arguments and
+    options of its own: it makes :meth:`masks_of` its own, with :meth:`ratio_grad` to match, and what else of this class
+    it needs to; buffers that it adds are saved with the rest.
+
     ``ratio`` is a leaf that requires a gradient but a buffer, not a parameter: no optimizer, weight decay, gradient
     clipping or data-parallel reducer of the weights ever touches it.
 
@@ -124,7 +128,7 @@ class TopkBank(nn.Module):
         if not len(self.segment):
             return
         self.rank = segment_ranks(self.importance, self.segment, self.start, self.size)
-        self.mask.copy_(self._soft(self.ratio))
+        self.mask.copy_(self.masks_of(self.ratio))
         if bool(self.warm):
             self.mask.copy_(torch.where(self.hardened[self.segment], self.mask, torch.ones_like(self.mask)))
         # On the host, so that a norm whose masks are all one needs no weighting: which units show any mask below one.
@@ -139,14 +143,15 @@ class TopkBank(nn.Module):
         high = torch.full_like(low, 0).scatter_reduce(0, self.segment, self.importance, 'amax', include_self=False)
         return high > low
 
-    def _soft(self, ratio: Tensor) -> Tensor:
+    def masks_of(self, ratio: Tensor) -> Tensor:
+        """(N,) masks for ratios (U,), differentiable in them (eq. 3); hardened units show what they keep."""
         soft = soft_mask(self.rank, ratio[self.segment], self.temperature.to(ratio.dtype)[self.segment])
         soft = torch.where(self.differs()[self.segment], soft, torch.ones_like(soft))
         return torch.where(self.hardened[self.segment], self.keep.to(soft.dtype), soft)
 
     def soft(self) -> Tensor:
         """(N,) masks differentiable in :attr:`ratio`; for losses on the structure itself."""
-        return self._soft(self.ratio)
+        return self.masks_of(self.ratio)
 
     def soft_counts(self) -> Tensor:
         """(U,) kept elements: the hard count forward, ``-N`` per unit of ratio backward; float64."""
