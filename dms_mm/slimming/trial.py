@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_flatten
 
 from ..tracing.tracer import Trace, Tracer, _plain, run_fake
 from .ranges import shorten
-from .schema import REWRITE, StructureError, parents, place
+from .schema import REWRITE, StructureError, fail, parents, place
 from .shrink import shrink
 from .skeleton import skeleton
 from .structure import Structure
@@ -23,6 +23,7 @@ def try_slim(model: nn.Module, structure: Structure, inputs: Any, forward_fn: Ca
         StructureError: it fails, or gives other shapes; names the field of the module where it fails.
         ValueError: the supernet itself doesn't run on ``inputs`` in eval mode.
     """
+    _check_lookups(model, structure)
     for training in (False, True):
         try:
             expected = _shapes(skeleton(model), inputs, training, forward_fn)
@@ -48,6 +49,14 @@ def try_slim(model: nn.Module, structure: Structure, inputs: Any, forward_fn: Ca
                 f'slices: the slim model gives outputs of shape {shorten(found)} where the supernet gives '
                 f'{shorten(expected)}. {REWRITE}'
             )
+
+
+def _check_lookups(model: nn.Module, structure: Structure) -> None:
+    """Rows of embedding tables stay: which of them are looked up is not seen without data."""
+    for path, module in model.named_modules():
+        name = f'{path}.weight' if path else 'weight'
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and '0' in structure.slices.get(name, {}):
+            raise fail('rows of an embedding table cannot go', 'slices', name, 0)
 
 
 def _shapes(model: nn.Module, inputs: Any, training: bool, forward_fn: Callable[..., Any] | None) -> list[Any]:
