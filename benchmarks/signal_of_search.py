@@ -35,13 +35,14 @@ class Record(Hook):
     priority = 'LOWEST'
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        self.before = runner.model.space.bank.velocity.clone()
+        self.before = runner.model.space.bank.get_buffer('velocity').clone()
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model = runner.model
         if model.search.progress > model.search.warmup:
-            now = model.space.bank.velocity
-            SERIES.append(((now - model.search.momentum * self.before) / (1 - model.search.momentum)).double())
+            now = model.space.bank.get_buffer('velocity')
+            momentum = model.search.rule.momentum
+            SERIES.append(((now - momentum * self.before) / (1 - momentum)).double())
 
 
 def run(path: str, out: Path) -> None:

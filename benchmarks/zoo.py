@@ -259,9 +259,9 @@ def tensor_outputs(model, data, forward):
     import torch
     from torch.utils._pytree import tree_flatten
 
-    from dms_mm.tracing.tracer import _plain, call_forward
+    from dms_mm.tracing import call_forward, plain_outputs
 
-    leaves = tree_flatten(_plain(call_forward(model, data, forward)))[0]
+    leaves = tree_flatten(plain_outputs(call_forward(model, data, forward)))[0]
     return [x for x in leaves if isinstance(x, torch.Tensor) and x.is_floating_point()]
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from .mutables import ChannelUnit, DepthUnit, MutableUnit
+from .mutables import ChannelUnit, DepthUnit, MutableUnit, build_selector
 from .mutators.blocks import close_gate, close_gates, find_depth_units
-from .mutators.channels import find_channel_units
+from .mutators.channels import find_channel_units, set_depth_units
 from .mutators.fold import (
     Compact,
     Fold,
@@ -27,7 +27,7 @@ from .mutators.fold import (
     strip,
 )
 from .reasons import remedy_of
-from .resources import ResourceModel
+from .resources import Resources, build_resources
 from .resources.terms import mac_terms, param_terms
 from .slimming.check import Mismatch, first_mismatch
 from .slimming.plan import (
@@ -41,8 +41,7 @@ from .slimming.remedies import Remedy, remedies, stated_widths
 from .slimming.slim import build_slim
 from .slimming.structure import Structure
 from .topk import TopkBank
-from .tracing import Trace, TraceError, trace
-from .tracing.tracer import first_batch
+from .tracing import Trace, TraceError, first_batch, trace
 
 
 class SearchSpace:
@@ -52,7 +51,7 @@ class SearchSpace:
         model: the searchable model; its class, parameters and ``state_dict`` keys are what they were.
         units: ordered dict from name to :class:`MutableUnit`.
         bank: the :class:`TopkBank` that holds ratios, importances and masks.
-        counters: resource name -> differentiable :class:`ResourceModel`.
+        counters: resource name -> differentiable :class:`~dms_mm.resources.Resource`.
         frozen: notes on what was found unsafe to prune by the check after tracing.
     """
 
@@ -62,7 +61,7 @@ class SearchSpace:
         plan: Plan,
         units: Sequence[MutableUnit],
         bank: TopkBank,
-        counters: dict[str, ResourceModel],
+        counters: Resources,
         frozen: list[str],
     ) -> None:
         self.model = model
@@ -71,8 +70,7 @@ class SearchSpace:
         self.bank = bank
         self.counters = counters
         self.frozen = frozen
-        full = torch.ones(len(bank.segment), dtype=torch.bool, device=bank.keep.device)
-        self.supernet = {name: counter.count(full, bank) for name, counter in counters.items()}
+        self.supernet = {name: self._full(name) for name in counters}
 
     # -- masks
     def set_keep(self, keep: Mapping[str, Tensor | Sequence[bool] | int]) -> None:
@@ -139,7 +137,19 @@ class SearchSpace:
         return self.units[name]
 
     # -- resources
-    def resources(self) -> dict[str, int]:
+    def _full(self, name: str) -> int | float:
+        return self.counters[name].count(torch.ones_like(self.bank.keep), self.bank)
+
+    def add_resource(self, name: str, spec: str | Mapping[str, Any] | None = None) -> None:
+        """Count one resource more: a registered one, or ``dict(type=..., option=...)`` under a name of its own.
+
+        Raises:
+            ValueError: an unknown resource or option.
+        """
+        self.counters.add(name, spec)
+        self.supernet[name] = self._full(name)
+
+    def resources(self) -> dict[str, int | float]:
         """Counts of the present hard structure, per sample."""
         keep = self.bank.hard_keep()
         return {name: counter.count(keep, self.bank) for name, counter in self.counters.items()}
@@ -247,6 +257,8 @@ def make_searchable(
     round_to: int = 1,
     units: Mapping[str, Mapping[str, Any]] | None = None,
     blocks: Mapping[str, str] | None = None,
+    resources: Mapping[str, Any] | None = None,
+    selector: str | Mapping[str, Any] = 'topk',
     forward_fn: Callable[..., Any] | None = None,
     verify: bool = False,
 ) -> SearchSpace:
@@ -260,8 +272,11 @@ def make_searchable(
         attention: search heads, and the positions inside them.
         min_channels, step, round_to: bounds of every width: fewest channels, channels per element (A.1.1), and the
             multiple that final counts are rounded to.
-        units: unit name or pattern -> ``dict(step=, min_channels=, round_to=)`` or ``dict(ignore=True)``.
+        units: unit name or pattern -> ``dict(step=, min_channels=, round_to=)``, ``dict(ignore=True)``, or a ``type``
+            of one's own and its options. Patterns with ``/depth`` are of depth units, which take ``min_blocks``.
         blocks: class name -> branch (last module of the residual branch), for block classes without an adapter.
+        resources: name -> ``dict(type=..., option=...)``, resources beside MACs and parameters (docs/extend.md).
+        selector: what turns ratios into masks, by name or ``dict(type=..., option=...)``.
         forward_fn: called as ``forward_fn(model, example_inputs)`` instead of ``model(...)`` while tracing.
         verify: also compare a random hard structure with its slim model numerically.
 
@@ -276,7 +291,7 @@ def make_searchable(
         ignore=ignore, min_channels=min_channels, step=step, round_to=round_to, overrides=units, attention=attention
     )
     tie_known_widths(traced, model)
-    depth_units = find_depth_units(model, traced, blocks) if depth else []
+    depth_units = set_depth_units(find_depth_units(model, traced, blocks) if depth else [], units)
     while True:
         close_gates(model, traced, depth_units)
         found: list[MutableUnit] = [*find_channel_units(traced, **options), *depth_units]  # type: ignore[arg-type]
@@ -290,12 +305,9 @@ def make_searchable(
         plan.mends = [*known_mends(plan, model), *stated_widths(plan, model)]
         if _settle(plan, model, found, example_inputs, forward_fn, notes):
             break
-    bank = TopkBank([u.size for u in found], [u.temperature for u in found], [u.min_keep for u in found])
+    bank = build_selector(selector, found)
     parameter = next((p for p in model.parameters() if p.device.type != 'meta'), None)
-    counters = {
-        'macs': ResourceModel('macs', mac_terms(traced, plan.ownership, first_batch(example_inputs)), bank),
-        'params': ResourceModel('params', param_terms(traced, plan.ownership, model), bank),
-    }
+    counters = build_resources(resources, traced, plan.ownership, model, first_batch(example_inputs), bank)
     space = SearchSpace(model, plan, found, bank, counters, notes)
     _install(space, traced)
     if parameter is not None:

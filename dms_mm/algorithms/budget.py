@@ -3,47 +3,64 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from ..registry import RESOURCES, registered, unknown
 from ..space import SearchSpace
 
 
 def parse_target(space: SearchSpace, target: Mapping[str, float]) -> dict[str, float]:
-    """Absolute targets from shares (at most 1.0) or counts.
+    """Absolute targets from shares (at most 1.0) or counts; registered resources that the space lacks are added to it.
 
     Raises:
         ValueError: names the resource, what was asked for, and what the space can reach.
     """
+    if not isinstance(target, Mapping):
+        raise ValueError(
+            f'the target must be dict(RESOURCE=share or count), for example dict(macs=0.5), not {target!r}'
+        )
     if not target:
         raise ValueError('the target is empty; give for example target=dict(macs=0.5)')
-    smallest = minimal(space)
-    absolute = {}
-    for name, value in target.items():
+    for name in target:
         if name not in space.counters:
-            raise ValueError(f'unknown resource {name!r} in the target; resources are: {", ".join(space.counters)}')
-        full = space.supernet[name]
-        value = float(value)
-        if not math.isfinite(value) or value <= 0:
-            raise ValueError(f'target {name}={value} must be above 0')
-        count = value * full if value <= 1 else value
-        if 1 < value <= 100 or count > full:
-            raise ValueError(
-                f'target {name}={value:g} is above the supernet, which has {full:,}; '
-                'give a share of at most 1.0 or a smaller count'
-            )
-        if count < smallest[name]:
-            raise ValueError(
-                f'target {name}={value:g} ({count:,.0f}) is out of reach: the smallest structure of this space has '
-                f'{smallest[name]:,} of {full:,}; raise the target, or search more (lower min_channels, fewer ignore)'
-            )
-        absolute[name] = count
-    return absolute
+            if not registered(RESOURCES, name):
+                raise unknown('resource', name, [*space.counters, *RESOURCES.module_dict])
+            space.add_resource(name)
+    smallest = minimal(space)
+    return {name: _absolute(name, value, space.supernet[name], smallest[name]) for name, value in target.items()}
 
 
-def minimal(space: SearchSpace) -> dict[str, int]:
+def _absolute(name: str, value: object, full: float, smallest: float) -> float:
+    """A share or count as a count between the smallest structure's and the supernet's."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ValueError(f'target {name}={value!r} must be a number: a share of at most 1.0, or a count')
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f'target {name}={value} must be above 0')
+    value = float(value)
+    count = value * full if value <= 1 else value
+    asked = f'target {name}={value:g}'
+    if count > full:
+        raise ValueError(
+            f'{asked} is above the supernet, which has {full:,}; give a share of at most 1.0 or a smaller count'
+        )
+    if count < smallest and 1 < value <= 100:
+        raise ValueError(
+            f'{asked} is, taken as a share, above the supernet, and taken as a count below the smallest structure; '
+            f'give a share of at most 1.0, or a count from {smallest:,} to {full:,}'
+        )
+    if count < smallest:
+        raise ValueError(
+            f'{asked} ({count:,.0f}) is out of reach: the smallest structure of this space has '
+            f'{smallest:,} of {full:,}; raise the target, or search more (lower min_channels, fewer ignore)'
+        )
+    return count
+
+
+def minimal(space: SearchSpace) -> dict[str, float]:
     """Counts of the smallest structure."""
     bank = space.bank
     keep = _any_keep(space, bank.min_keep)

@@ -12,9 +12,8 @@ from torch import nn
 from ..models.build import build_architecture, load_pretrained
 from ..models.detection import tensor_forward
 from ..models.distill import Distillation
-from ..registry import MODELS
+from ..registry import MODELS, check_options, options_of, plain, unknown
 from ..space import SearchSpace, make_searchable
-from .budget import parse_target
 from .search import Search
 
 PIPELINES = ('np', 'p', 'p-')
@@ -52,11 +51,15 @@ class DMS(BaseModel):
         search: Mapping[str, Any] | None = None,
         distillation: Mapping[str, Any] | None = None,
         data_preprocessor: Any = None,
+        **unknown_options: Any,
     ) -> None:
+        check_options('DMS', unknown_options, options_of(DMS))
         if pipeline not in PIPELINES:
-            raise ValueError(f'unknown pipeline {pipeline!r}; pipelines are: {", ".join(PIPELINES)}')
+            raise unknown('pipeline', pipeline, PIPELINES)
         if (pretrained is None) == (pipeline != 'np'):
             raise ValueError(f'pipeline {pipeline!r} {"needs" if pipeline != "np" else "takes no"} `pretrained`')
+        space, search = _options('space', space), _options('search', search)
+        check_options('`space`', space, options_of(make_searchable, ('model', 'example_inputs', 'forward_fn')))
         model = build_architecture(architecture, data_preprocessor)
         super().__init__(data_preprocessor=model.data_preprocessor)
         self.architecture = model
@@ -64,13 +67,12 @@ class DMS(BaseModel):
         if pretrained is not None:
             load_pretrained(model, pretrained)
         example = torch.zeros(2, *input_shape)
-        self.__dict__['space'] = make_searchable(model, example, forward_fn=tensor_forward, **dict(space or {}))
+        self.__dict__['space'] = make_searchable(model, example, forward_fn=tensor_forward, **space)
         self.structure = self.space.bank
-        self.counters = nn.ModuleDict(self.space.counters)
         # Wrong targets and options fail here, before any training.
-        parse_target(self.space, target)
-        self.target, self.search_options = dict(target), dict(search or {})
+        self.target, self.search_options = plain(target), search
         self.start_search(1)
+        self.counters = nn.ModuleDict(self.space.counters)
         if distillation is not None:
             # After the space is made: the hooks belong to this model, not to slim copies of it.
             Distillation(**distillation).attach(model)
@@ -104,6 +106,12 @@ class DMS(BaseModel):
             resource = self.search.resource_loss().detach()
             out['loss_resource'] = resource + 0 * self.idle if self.pipeline == 'p-' else resource
         return out
+
+
+def _options(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(f'`{name}` must be dict(OPTION=value), not {given!r}')
+    return dict(plain(given or {}))
 
 
 def _total(value: Any) -> torch.Tensor:

@@ -1,4 +1,5 @@
 from .ownership import Ownership, all_live, make_ownership
+from .selector import build_selector
 from .units import ChannelUnit, DepthUnit, HeadDimUnit, HeadUnit, MutableUnit
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     'MutableUnit',
     'Ownership',
     'all_live',
+    'build_selector',
     'make_ownership',
 ]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..tracing import Elements, Trace
-from ..tracing.elements import IntArray
+from ..tracing import Elements, IntArray, Trace
 from .units import ChannelUnit, DepthUnit, MutableUnit
 
 

@@ -39,7 +39,7 @@ class MutableUnit:
         return self.min_keep, self.size
 
 
-@UNITS.register_module(name='channel')
+@UNITS.register_module(name=['ChannelUnit', 'channel'])
 @dataclass(kw_only=True)
 class ChannelUnit(MutableUnit):
     """Channels tied by residual adds, depthwise and grouped convolutions; ``roots`` are their element ids."""
@@ -48,7 +48,7 @@ class ChannelUnit(MutableUnit):
     roots: list[np.ndarray] = field(default_factory=list, repr=False)
 
 
-@UNITS.register_module(name='depth')
+@UNITS.register_module(name=['DepthUnit', 'depth'])
 @dataclass(kw_only=True)
 class DepthUnit(MutableUnit):
     """Consecutive residual blocks of a stage, one element a block; ``branches`` names the modules, relative to
@@ -64,7 +64,7 @@ class DepthUnit(MutableUnit):
         return 4.0 * self.size
 
 
-@UNITS.register_module(name='head')
+@UNITS.register_module(name=['HeadUnit', 'head'])
 @dataclass(kw_only=True)
 class HeadUnit(ChannelUnit):
     """Heads of an attention (key and value groups where queries are grouped)."""
@@ -76,7 +76,7 @@ class HeadUnit(ChannelUnit):
         return 4.0 * self.size
 
 
-@UNITS.register_module(name='head_dim')
+@UNITS.register_module(name=['HeadDimUnit', 'head_dim'])
 @dataclass(kw_only=True)
 class HeadDimUnit(ChannelUnit):
     """Positions inside every head: of queries and keys, or of values."""

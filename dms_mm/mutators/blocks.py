@@ -17,9 +17,7 @@ from torch import nn
 
 from ..mutables import DepthUnit
 from ..registry import BLOCKS
-from ..tracing import Elements, Trace
-from ..tracing.elements import IntArray
-from ..tracing.tracer import Gate
+from ..tracing import Elements, Gate, IntArray, Trace
 from .fold import is_affine
 
 Adapter = Callable[[Any], 'str | None']

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..mutables import ChannelUnit, HeadDimUnit, HeadUnit
+from ..mutables import ChannelUnit, DepthUnit, HeadDimUnit, HeadUnit
 from ..tracing import Elements, Trace
+from .settings import Overrides, check_matched, is_of_depth, make_unit, settings_of
+
+ParamDim = tuple[str, int]
 
 
 def find_channel_units(
@@ -18,7 +21,7 @@ def find_channel_units(
     step: int = 1,
     min_channels: int = 1,
     round_to: int = 1,
-    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    overrides: Overrides | None = None,
     attention: bool = True,
     strict: bool = True,
 ) -> list[ChannelUnit]:
@@ -29,10 +32,10 @@ def find_channel_units(
         ignore: modules (or patterns of modules) whose produced channels stay fixed.
         step: channels per element (coarse search spaces, A.1.1).
         min_channels, round_to: bounds of the kept count, in channels.
-        overrides: unit name or pattern -> the same settings, or ``ignore=True``.
+        overrides: unit name or pattern -> the same settings, ``ignore=True``, or a unit's ``type`` and its options.
 
     Raises:
-        ValueError: an entry of ``ignore`` or ``overrides`` matches nothing.
+        ValueError: an entry of ``ignore`` or ``overrides`` matches nothing, or has an unknown setting or class.
     """
     elements = trace.elements
     producers = [p for p in _ordered(trace) if p in trace.producers]
@@ -42,13 +45,52 @@ def find_channel_units(
         for ids in trace.heads + trace.head_dims:
             elements.freeze(_simple(elements, ids), 'attention, which the config leaves out')
         elements.resolve()
+    given = {k: v for k, v in (overrides or {}).items() if not is_of_depth(k)}
+    unmatched = set(given)
+    settings = dict(step=step, min_channels=min_channels, round_to=round_to)
+    ignored = False
+    units: list[ChannelUnit] = []
+    for name, kind, roots in _named(trace, producers, _groups(trace, producers)):
+        chosen = settings_of(name, kind, settings, given, unmatched)
+        if chosen['ignore']:
+            elements.freeze(np.array(roots), 'ignored by the config')
+            ignored = True
+        elif (unit := _unit(name, roots, chosen, list(settings))) is not None:
+            units.append(unit)
+    if strict:
+        check_matched(unmatched, [u.name for u in units])
+    if ignored:
+        # What is frozen now may free the rest of a composition to stand for itself.
+        return find_channel_units(trace, ignore, step, min_channels, round_to, overrides, attention, False)
+    return units
+
+
+def set_depth_units(units: Sequence[DepthUnit], overrides: Overrides | None = None) -> list[DepthUnit]:
+    """Depth units with the settings of their entries: ``min_blocks``, ``ignore``, or a ``type`` and its options.
+
+    Raises:
+        ValueError: an entry for depth units matches none, or has an unknown setting or class.
+    """
+    given = {k: v for k, v in (overrides or {}).items() if is_of_depth(k)}
+    unmatched = set(given)
+    result = []
+    for unit in units:
+        chosen = settings_of(unit.name, DepthUnit, dict(min_blocks=unit.min_keep), given, unmatched)
+        if not chosen['ignore']:
+            places = dict(name=unit.name, size=unit.size, blocks=unit.blocks, branches=unit.branches)
+            least = min(unit.size, chosen['min_blocks'])
+            result.append(make_unit(chosen, ['min_blocks'], min_keep=least, **places))
+    check_matched(unmatched, [u.name for u in units])
+    return result
+
+
+def _groups(trace: Trace, producers: Sequence[ParamDim]) -> dict[tuple[int, ...], list[int]]:
+    """Live elements that are consumed, by the producers (their places in ``producers``) that they have in common."""
+    elements = trace.elements
     masked = [trace.params[name][dim] for name, dim in trace.consumers] + [ids for _, ids in trace.requests]
     consumed = set(_simple(elements, *masked).tolist())
     frozen = set(elements.frozen())
-    heads = set(_simple(elements, *trace.heads).tolist())
-    head_dims = set(_simple(elements, *trace.head_dims).tolist())
     family = elements.families()
-
     signature: dict[int, list[int]] = {}
     place: dict[int, tuple[int, int]] = {}
     # What a grouped convolution takes alone must not vanish from it: its channels are a unit of their own.
@@ -64,11 +106,15 @@ def find_channel_units(
     for root in sorted(signature, key=place.__getitem__):
         if root not in frozen and root in consumed:
             groups.setdefault((*signature[root], -1 - int(family[root])), []).append(root)
+    return groups
 
-    overrides = dict(overrides or {})
-    unmatched = set(overrides)
-    ignored = False
-    units: list[ChannelUnit] = []
+
+def _named(
+    trace: Trace, producers: Sequence[ParamDim], groups: Mapping[tuple[int, ...], list[int]]
+) -> Iterator[tuple[str, type[ChannelUnit], list[int]]]:
+    """Name, kind and elements of each group, called after the module that produces them."""
+    heads = set(_simple(trace.elements, *trace.heads).tolist())
+    head_dims = set(_simple(trace.elements, *trace.head_dims).tolist())
     names: dict[str, int] = {}
     for key, roots in groups.items():
         kind: type[ChannelUnit] = ChannelUnit
@@ -79,39 +125,21 @@ def find_channel_units(
         module = producers[key[0]][0].rpartition('.')[0] or producers[key[0]][0]
         module += '' if kind is ChannelUnit else f'/{kind.kind}'
         names[module] = names.get(module, 0) + 1
-        name = module if names[module] == 1 else f'{module}#{names[module]}'
-        settings: dict[str, Any] = dict(step=step, min_channels=min_channels, round_to=round_to)
-        for pattern, entry in overrides.items():
-            if fnmatch.fnmatchcase(name, pattern):
-                unmatched.discard(pattern)
-                unknown = set(entry) - {'step', 'min_channels', 'round_to', 'ignore'}
-                if unknown:
-                    raise ValueError(f'unknown setting {sorted(unknown)[0]!r} for unit {pattern!r}')
-                settings.update(entry)
-        if settings.pop('ignore', False):
-            elements.freeze(np.array(roots), 'ignored by the config')
-            ignored = True
-            continue
-        width = max(1, int(settings['step']))
-        parts = [np.array(roots[i : i + width]) for i in range(0, len(roots), width)]
-        if len(parts) < 2:
-            continue
-        unit = kind(
-            name=name,
-            size=len(parts),
-            min_keep=min(len(parts), max(1, -(-int(settings['min_channels']) // width))),
-            round_to=max(1, int(settings['round_to']) // width),
-            roots=parts,
-        )
-        units.append(unit)
-    if unmatched and strict:
-        raise ValueError(
-            f'unit {sorted(unmatched)[0]!r} in `units` matches nothing; units are: {", ".join(u.name for u in units)}'
-        )
-    if ignored:
-        # What is frozen now may free the rest of a composition to stand for itself.
-        return find_channel_units(trace, ignore, step, min_channels, round_to, overrides, attention, False)
-    return units
+        yield module if names[module] == 1 else f'{module}#{names[module]}', kind, roots
+
+
+def _unit(name: str, roots: list[int], settings: Mapping[str, Any], known: Sequence[str]) -> ChannelUnit | None:
+    """The unit of a group, None if it has but one element."""
+    width = max(1, int(settings['step']))
+    parts = [np.array(roots[i : i + width]) for i in range(0, len(roots), width)]
+    if len(parts) < 2:
+        return None
+    least = min(len(parts), max(1, -(-int(settings['min_channels']) // width)))
+    multiple = max(1, int(settings['round_to']) // width)
+    unit: ChannelUnit = make_unit(
+        settings, known, name=name, size=len(parts), min_keep=least, round_to=multiple, roots=parts
+    )
+    return unit
 
 
 def _simple(elements: Elements, *lists: np.ndarray) -> np.ndarray:
@@ -122,14 +150,14 @@ def _simple(elements: Elements, *lists: np.ndarray) -> np.ndarray:
     return roots[roots >= 0]
 
 
-def _ordered(trace: Trace) -> list[tuple[str, int]]:
+def _ordered(trace: Trace) -> list[ParamDim]:
     """Parameter dimensions in the order in which the forward meets their modules."""
     position = {path: i for i, path in enumerate(trace.order)}
     keys = [(name, d) for name, dims in trace.params.items() for d in range(len(dims))]
     return sorted(keys, key=lambda k: position.get(k[0].rpartition('.')[0], len(position)))
 
 
-def _freeze_ignored(trace: Trace, producers: Sequence[tuple[str, int]], ignore: Sequence[str]) -> None:
+def _freeze_ignored(trace: Trace, producers: Sequence[ParamDim], ignore: Sequence[str]) -> None:
     for pattern in ignore:
         hits = [
             (name, dim)

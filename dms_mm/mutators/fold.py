@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ..topk import TopkBank
-from ..tracing.norms import NormSpec, masked_forward
-from ..tracing.standardised import StandardSpec, convolve, standardise
+from ..tracing.wholes.norms import NormSpec, masked_forward
+from ..tracing.wholes.standardised import StandardSpec, convolve, standardise
 
 FOLDS = '_dms_folds'
 _raw = 0

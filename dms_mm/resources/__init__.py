@@ -1,6 +1,18 @@
-from ..registry import RESOURCES
+from .context import ResourceContext, Resources, build_resources
+from .macs import Macs
 from .model import ResourceModel
+from .params import Params
+from .products import Products, Term
+from .resource import Resource
 
-RESOURCES.register_module(name=['macs', 'params'], module=ResourceModel)
-
-__all__ = ['ResourceModel']
+__all__ = [
+    'Macs',
+    'Params',
+    'Products',
+    'Resource',
+    'ResourceContext',
+    'ResourceModel',
+    'Resources',
+    'Term',
+    'build_resources',
+]

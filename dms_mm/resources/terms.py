@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from ..mutables import Ownership
 from ..tracing import Trace
-from .model import Dim, Term
+from .products import Dim, Term
 
 
 def _choices(ownership: Ownership, size: int, owner: np.ndarray) -> list[tuple[float, list[Dim]]]:
@@ -54,21 +55,60 @@ def _terms(
     ]
 
 
-def mac_terms(trace: Trace, ownership: Ownership, batch: int) -> list[Term]:
-    terms: list[Term] = []
+def operator_terms(trace: Trace, ownership: Ownership, batch: int) -> list[tuple[str, list[Term]]]:
+    """(module, MACs of one sample) of every operator that has any."""
+    found = []
     for cost in trace.costs:
         dims = [
             (size, np.concatenate([ownership.owner(ids) for ids in lists], 1) if lists else None)
             for size, lists in cost.dims
         ]
-        terms += _terms(ownership, cost.factor / batch, dims, ownership.blocks_of(cost.module))
-    return terms
+        found.append((cost.module, _terms(ownership, cost.factor / batch, dims, ownership.blocks_of(cost.module))))
+    return found
 
 
-def param_terms(trace: Trace, ownership: Ownership, model: nn.Module) -> list[Term]:
-    terms: list[Term] = []
+def parameter_terms(trace: Trace, ownership: Ownership, model: nn.Module) -> list[tuple[str, list[Term]]]:
+    """(name, number of its values) of every parameter."""
+    found = []
     for name, x in model.named_parameters():
         # A tensor that has two names is traced under one of them.
         owners = [ownership.owner(ids) for ids in trace.params[name]] if name in trace.params else [None] * x.ndim
-        terms += _terms(ownership, 1.0, list(zip(x.shape, owners)), ownership.blocks_of(name))
-    return terms
+        found.append((name, _terms(ownership, 1.0, list(zip(x.shape, owners)), ownership.blocks_of(name))))
+    return found
+
+
+def activation_terms(trace: Trace, ownership: Ownership, batch: int) -> list[tuple[str, list[Term]]]:
+    """(module, number of values of one sample) of every tensor that an operator gives in the eval forward."""
+    return [
+        (call.module, _terms(ownership, 1 / batch, _dims(shape, entries, ownership), ownership.blocks_of(call.module)))
+        for call in trace.calls[0]
+        for shape, entries in zip(call.shapes, call.axes)
+    ]
+
+
+def _dims(shape: Sequence[int], entries: Sequence[Any], ownership: Ownership) -> list[Dim]:
+    """A tensor's dimensions with their owners; those that an entry of ids spans together count as one."""
+    groups: list[set[int]] = []
+    for dims, _ in entries:
+        together = set(dims).union(*(g for g in groups if g & set(dims)))
+        groups = [g for g in groups if not g & together] + [together]
+    result: list[Dim] = [(n, None) for d, n in enumerate(shape) if not any(d in g for g in groups)]
+    for group in groups:
+        axes = sorted(group)
+        grid = [shape[d] for d in axes]
+        columns = []
+        for dims, ids in entries:
+            if set(dims) <= group:
+                part = np.reshape(ids, [shape[d] for d in dims]).transpose(np.argsort(dims))
+                place = [shape[d] if d in dims else 1 for d in axes]
+                columns.append(np.broadcast_to(part.reshape(place), grid).ravel())
+        result.append((math.prod(grid), np.concatenate([ownership.owner(ids) for ids in columns], 1)))
+    return result
+
+
+def mac_terms(trace: Trace, ownership: Ownership, batch: int) -> list[Term]:
+    return [term for _, terms in operator_terms(trace, ownership, batch) for term in terms]
+
+
+def param_terms(trace: Trace, ownership: Ownership, model: nn.Module) -> list[Term]:
+    return [term for _, terms in parameter_terms(trace, ownership, model) for term in terms]

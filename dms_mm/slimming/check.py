@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from ..mutables import all_live
-from ..tracing.tracer import Call, Trace, Tracer, run_fake, run_meta
+from ..tracing import Call, Trace, Tracer, run_fake, run_meta
 from .plan import Plan
 from .shrink import shrink
 from .skeleton import skeleton

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from ..mutables import MutableUnit, Ownership, all_live, make_ownership
 from ..mutators.blocks import readers_of
-from ..tracing import Trace
-from ..tracing.elements import IntArray
+from ..tracing import IntArray, Trace
 from .structure import Structure, to_ranges
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..tracing.tracer import Call
+from ..tracing import Call
 from .check import Mismatch, counted, same_name, share_of
 from .plan import Mend, Plan, Scale
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from ..tracing.tracer import _plain, call_forward
+from ..tracing import call_forward, plain_outputs
 
 if TYPE_CHECKING:
     from ..space import SearchSpace
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def outputs_of(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> list[Tensor]:
     """Floating-point outputs in eval mode, float64."""
     with torch.no_grad():
-        leaves = tree_flatten(_plain(call_forward(model, inputs, forward_fn)))[0]
+        leaves = tree_flatten(plain_outputs(call_forward(model, inputs, forward_fn)))[0]
     return [x.double() for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -35,8 +36,7 @@ class TopkBank(nn.Module):
         self.sizes = [int(s) for s in sizes]
         self.register_buffer('ratio', torch.zeros(len(size)))
         self.register_buffer('importance', torch.zeros(int(size.sum())))
-        # What a search remembers between steps.
-        self.register_buffer('velocity', torch.zeros(len(size)))
+        # What a search remembers between steps; its rule adds what it needs by remember().
         self.register_buffer('steps', torch.zeros((), dtype=torch.long))
         self.register_buffer('warm', torch.zeros((), dtype=torch.bool))  # warm-up: every mask shows one
         # A hardened unit shows `keep` instead of its soft mask.
@@ -49,7 +49,6 @@ class TopkBank(nn.Module):
         self.register_buffer('min_keep', torch.tensor(list(min_keep), dtype=torch.long), persistent=False)
         self.ratio: Tensor
         self.importance: Tensor
-        self.velocity: Tensor
         self.steps: Tensor
         self.warm: Tensor
         self.keep: Tensor
@@ -59,6 +58,7 @@ class TopkBank(nn.Module):
         self.segment: Tensor
         self.temperature: Tensor
         self.min_keep: Tensor
+        self.remembered: set[str] = set()
         self.cut = [False] * len(self.sizes)
         self._allocate()
         self.refresh()
@@ -84,16 +84,38 @@ class TopkBank(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, object]) -> TopkBank:
         # Leaves that share one storage can't be copied one by one.
-        copy = type(self)(self.sizes, self.temperature.tolist(), self.min_keep.tolist())
-        memo[id(self)] = copy
-        copy.to(self.ratio.device, self.ratio.dtype)
-        copy.load_state_dict(self.state_dict())
-        copy.train(self.training)
-        return copy
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        views = ('mask', 'grad', 'rank', 'leaves')
+        twin.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if k not in views})
+        twin._allocate()
+        twin.refresh()
+        return twin
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]
         self.refresh()
+
+    def remember(self, name: str, initial: Tensor) -> Tensor:
+        """A tensor of a search rule's own, kept here as the buffer ``name``: saved, resumed and moved with the bank.
+
+        ``initial`` is its first value; what an earlier search left goes on. Read it anew as ``bank.get_buffer(name)``
+        in every step: a move to another device makes another tensor of it.
+
+        Raises:
+            ValueError: the name means something else here, or what is there has another shape.
+        """
+        if name not in self.remembered:
+            if hasattr(self, name):
+                raise ValueError(f'{name!r} is a name of the selector itself; a rule must call its state otherwise')
+            self.register_buffer(name, initial.detach().to(self.ratio.device, copy=True))
+            self.remembered.add(name)
+        found = self.get_buffer(name)
+        if found.shape != initial.shape:
+            raise ValueError(
+                f'{name!r} has shape {tuple(found.shape)} from an earlier rule, this one needs {tuple(initial.shape)}'
+            )
+        return found
 
     # -- masks
     @torch.no_grad()

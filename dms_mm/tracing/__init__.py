@@ -1,4 +1,24 @@
-from .elements import Elements
-from .tracer import Trace, TraceError, trace
+"""What a forward says about a model's structure. Rooms above import from here, and specifications from ``wholes``."""
 
-__all__ = ['Elements', 'Trace', 'TraceError', 'trace']
+from .dispatch import TraceError, Tracer
+from .elements import Elements, IntArray
+from .forward import call_forward, first_batch, plain_outputs, run_fake, run_meta, trace
+from .ledger import Call, Cost, Gate, Ledger, Trace
+
+__all__ = [
+    'Call',
+    'Cost',
+    'Elements',
+    'Gate',
+    'IntArray',
+    'Ledger',
+    'Trace',
+    'TraceError',
+    'Tracer',
+    'call_forward',
+    'first_batch',
+    'plain_outputs',
+    'run_fake',
+    'run_meta',
+    'trace',
+]

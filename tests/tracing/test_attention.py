@@ -14,7 +14,7 @@ from builders.structures import harden_randomly
 from dms_mm.mutators.fold import MaskedNorm
 from dms_mm.slimming.slim import Skip
 from dms_mm.slimming.verify import outputs_of, relative_difference, verify_equivalence
-from dms_mm.tracing.norms import weighted_norm
+from dms_mm.tracing.wholes.norms import weighted_norm
 
 IDS = torch.arange(32).reshape(2, 16) % 90
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .norms import random_copy, without_modes
-
-if TYPE_CHECKING:
-    from .tracer import Tracer
+from ...registry import WHOLES
+from ..ledger import Entries, Ledger
+from ..rules.convolution import convolution
+from .probe import random_copy, without_modes
 
 PLAIN = {nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward}
 
 
+@WHOLES.register_module(name='standardised')
 @dataclass(frozen=True)
 class StandardSpec:
     """``(w - mean) / sqrt(var + eps) * factor``, or with ``sample`` the unbiased ``(w - mean) / (std + eps) * factor``.
@@ -33,6 +34,14 @@ class StandardSpec:
     sample: bool
     same: bool
     factor: float = 1.0
+
+    @classmethod
+    def recognise(cls, module: nn.Module, x: Any, entries: Entries, rest: Any) -> StandardSpec | None:
+        """How a convolution standardises its weight, or None if it doesn't."""
+        return recognise_standardised(module, x)
+
+    def trace(self, ledger: Ledger, path: str, module: nn.Module, x: Any, out: Any) -> None:
+        trace_standardised(ledger, path, module, self, x, out)
 
 
 def standardise(weight: Tensor, spec: StandardSpec, mask: Tensor | None, gain: Tensor | None) -> Tensor:
@@ -106,16 +115,14 @@ def _probe(module: Any, x: Any, eps: float) -> StandardSpec | None:
     return None
 
 
-def trace_standardised(t: Tracer, path: str, module: Any, spec: StandardSpec, x: Any, out: Any) -> None:
+def trace_standardised(ledger: Ledger, path: str, module: Any, spec: StandardSpec, x: Any, out: Any) -> None:
     """As a plain convolution, whose gain carries the elements of the rows."""
-    from .rules import convolution
-
     weight, bias, gain = (module._parameters.get(k) for k in ('weight', 'bias', 'gain'))
-    t.trace.used.update(s for p in (weight, bias, gain) if p is not None and (s := t.source(p)))
+    ledger.use(p for p in (weight, bias, gain) if p is not None)
     padding: Sequence[int] = [0] * len(module.kernel_size)
-    convolution(t, out, x, weight, bias, module.stride, padding, module.dilation, False, padding, module.groups)
+    convolution(ledger, out, x, weight, bias, module.stride, padding, module.dilation, False, padding, module.groups)
     if gain is not None:
-        rows, own = t.along(weight, 0), t.along(gain, 0)
+        rows, own = ledger.along(weight, 0), ledger.along(gain, 0)
         for ids in own:
-            t.elements.union(ids, rows[0])
-    t.trace.standardised[path] = (spec, t.along(weight, 1)[0] if t.along(weight, 1) else None)
+            ledger.elements.union(ids, rows[0])
+    ledger.trace.standardised[path] = (spec, ledger.along(weight, 1)[0] if ledger.along(weight, 1) else None)

@@ -7,19 +7,19 @@ But they run on any number of channels: so the masked model runs them on those t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .norms import random_copy, without_modes
+from ...registry import WHOLES
+from ..ledger import Cost, Entries, Ledger, Trace
+from .probe import random_copy, without_modes
 
-if TYPE_CHECKING:
-    from .tracer import Trace, Tracer
 
-
+@WHOLES.register_module(name='compact')
 @dataclass(frozen=True)
 class CompactSpec:
     """A module that maps (..., C at ``dim``, ...) to the same shape for any C; MACs are ``fixed + each * C``."""
@@ -27,6 +27,19 @@ class CompactSpec:
     dim: int
     fixed: float
     each: float
+
+    @classmethod
+    def recognise(cls, module: nn.Module, x: Any, entries: Entries, rest: Any) -> CompactSpec | None:
+        """None: only a first forward tells where channels are mixed."""
+        return None
+
+    @classmethod
+    def find(cls, model: nn.Module, trace: Trace) -> dict[str, CompactSpec]:
+        """Compact modules by path, after a forward."""
+        return find_compact(model, trace)
+
+    def trace(self, ledger: Ledger, path: str, module: nn.Module, x: Any, out: Any) -> None:
+        trace_compact(ledger, path, module, self, x, out)
 
 
 def find_compact(model: nn.Module, trace: Trace) -> dict[str, CompactSpec]:
@@ -81,18 +94,17 @@ def _probe(module: nn.Module, shape: tuple[int, ...], dims: tuple[int, ...]) -> 
     return CompactSpec(dim, fixed * shape[0], each * shape[0])
 
 
-def trace_compact(t: Tracer, path: str, module: nn.Module, spec: CompactSpec, x: Any, out: Any) -> None:
+def trace_compact(ledger: Ledger, path: str, module: nn.Module, spec: CompactSpec, x: Any, out: Any) -> None:
     """Channels pass; what the module holds stays as it is."""
-    from .tracer import Cost
-
-    for p in [*module.parameters(), *module.buffers()]:
-        if t.source(p):
-            t.trace.used.add(t.source(p) or '')
-            t.freeze(t.entries(p), 'a module that runs on the channels that live')
-    entries = t.entries(x)
-    t.put(out, entries)
-    line = t.along(x, spec.dim)
-    t.trace.compact[path] = (spec, line[0])
-    if t.record_costs:
-        t.trace.costs.append(Cost(spec.fixed, [], path))
-        t.trace.costs.append(Cost(spec.each, [(int(x.shape[spec.dim]), line)], path))
+    own = [*module.parameters(), *module.buffers()]
+    ledger.use(own)
+    for p in own:
+        if ledger.source(p):
+            ledger.freeze(ledger.entries(p), 'a module that runs on the channels that live')
+    entries = ledger.entries(x)
+    ledger.put(out, entries)
+    line = ledger.along(x, spec.dim)
+    ledger.trace.compact[path] = (spec, line[0])
+    if ledger.record_costs:
+        ledger.trace.costs.append(Cost(spec.fixed, [], path))
+        ledger.trace.costs.append(Cost(spec.each, [(int(x.shape[spec.dim]), line)], path))

@@ -8,24 +8,19 @@ on random numbers in float64.
 
 from __future__ import annotations
 
-import copy
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
-if TYPE_CHECKING:
-    from .rules import Entries
-    from .tracer import Tracer
-
-
-T = TypeVar('T')
+from ...registry import WHOLES
+from ..ledger import Entries, Ledger, tensors_of
+from .probe import random_copy, without_modes
 
 
+@WHOLES.register_module(name='norm')
 @dataclass(frozen=True)
 class NormSpec:
     """``kind`` 'layer' or 'rms' over dimension ``dim``, or 'group' over ``groups`` groups of dimension 1 and space.
@@ -41,6 +36,14 @@ class NormSpec:
     groups: int = 1
     single: bool = False  # computes in float32 whatever its input
     zero: bool = True  # without gain and bias the result is zero, behind an activation too
+
+    @classmethod
+    def recognise(cls, module: nn.Module, x: Any, entries: Entries, rest: Any = ((), {})) -> NormSpec | None:
+        """What norm a module is for an input whose channels ``entries`` are pruned, or None."""
+        return recognise_norm(module, x, entries, rest) if entries else None
+
+    def trace(self, ledger: Ledger, path: str, module: nn.Module, x: Any, out: Any) -> None:
+        trace_norm(ledger, path, module, self, x, out)
 
 
 def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -90,31 +93,6 @@ def masked_forward(module: nn.Module, x: Tensor, spec: NormSpec, mask: Tensor) -
     for child in module.children():
         y = child(y)
     return y
-
-
-def without_modes(function: Callable[..., T]) -> Callable[..., T]:
-    """For trials on real tensors while a model is being traced on fake ones."""
-
-    @functools.wraps(function)
-    def run(*args: Any) -> T:
-        with _disable_current_modes():
-            return function(*args)
-
-    return run
-
-
-def random_copy(module: nn.Module) -> tuple[Any, torch.Generator]:
-    """A module to try: float64, eval, without hooks, parameters in (0, 1); and the generator for its inputs."""
-    generator = torch.Generator().manual_seed(0)
-    memo: dict[int, Any] = {
-        id(p): nn.Parameter(torch.rand(p.shape, generator=generator, dtype=torch.float64), requires_grad=False)
-        for p in module.parameters()
-    }
-    trial = copy.deepcopy(module, memo).eval().double()
-    for m in trial.modules():
-        m._forward_hooks.clear()
-        m._forward_pre_hooks.clear()
-    return trial, generator
 
 
 _known: dict[Any, NormSpec | None] = {}
@@ -199,43 +177,42 @@ def _probe(
     return None
 
 
-def trace_norm(t: Tracer, path: str, module: nn.Module, spec: NormSpec, x: Any, out: Any) -> None:
+def trace_norm(ledger: Ledger, path: str, module: nn.Module, spec: NormSpec, x: Any, out: Any) -> None:
     """Axes of a norm's output; its gain and bias carry the same elements."""
-    if not isinstance(out, Tensor) or len(t.tensors(out)) != 1:
-        t.freeze(t.entries(x), 'a normalisation with several outputs')
+    if not isinstance(out, Tensor) or len(tensors_of(out)) != 1:
+        ledger.freeze(ledger.entries(x), 'a normalisation with several outputs')
         return
     own = [p for k in GAINS + BIASES if (p := module._parameters.get(k)) is not None]
-    lists = t.along(x, spec.dim)
-    axes = [(d, ids) for d, ids in t.axes(x) if d != spec.dim]
+    lists = ledger.along(x, spec.dim)
+    axes = [(d, ids) for d, ids in ledger.axes(x) if d != spec.dim]
     if spec.kind == 'group':
-        t.freeze([a for a in axes if a[0] > 1], 'a normalisation over pruned positions')
+        ledger.freeze([a for a in axes if a[0] > 1], 'a normalisation over pruned positions')
         axes = [a for a in axes if a[0] == 0]
-    for p in own:
-        t.trace.used.add(t.source(p) or '')
+    ledger.use(own)
     if not lists:
         for p in own:
-            t.freeze(t.entries(p), 'a norm of an input that nothing prunes')
-        t.put(out, axes)
+            ledger.freeze(ledger.entries(p), 'a norm of an input that nothing prunes')
+        ledger.put(out, axes)
         return
-    line = t.elements.fuse(lists)
+    line = ledger.elements.fuse(lists)
     for p in own:
-        for _, ids in t.axes(p):
-            t.elements.union(ids, line)
+        for _, ids in ledger.axes(p):
+            ledger.elements.union(ids, line)
     if spec.kind == 'group':
         grid = line.reshape(spec.groups, -1)
         if grid.shape[1] < spec.groups:
             # Whole groups go, and with them their statistics.
-            t.elements.union(grid, grid[:, :1])
-            t.trace.group_norms[path] = (spec.groups, line)
+            ledger.elements.union(grid, grid[:, :1])
+            ledger.trace.group_norms[path] = (spec.groups, line)
         else:
-            t.elements.union(grid, grid[:1])
-            t.trace.norms[path] = (spec, line)
+            ledger.elements.union(grid, grid[:1])
+            ledger.trace.norms[path] = (spec, line)
     else:
-        t.trace.norms[path] = (spec, line)
-    names = frozenset(n for n in (t.source(p) for p in own) if n)
-    makers: frozenset[str] | None = names or t.makers(x)
+        ledger.trace.norms[path] = (spec, line)
+    names = frozenset(n for n in (ledger.source(p) for p in own) if n)
+    makers: frozenset[str] | None = names or ledger.makers(x)
     if spec.kind == 'response':
         # It adds its input.
-        makers = None if (before := t.makers(x)) is None else names | before
+        makers = None if (before := ledger.makers(x)) is None else names | before
     axes.append((spec.dim, line if len(lists) > 1 else lists[0]))
-    t.put(out, axes, None, makers if spec.zero else None)
+    ledger.put(out, axes, None, makers if spec.zero else None)

@@ -1,0 +1,249 @@
+"""Run a model once on fake tensors and watch elements ride along its operators (DESIGN 3.1)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import stateless
+from torch.utils._pytree import tree_flatten, tree_map
+
+from . import wholes
+from .dispatch import TraceError, Tracer
+from .ledger import Ledger, Trace, tensors_of
+from .modules import module_stack
+
+Forward = Callable[..., Any]
+
+
+def trace(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> Trace:
+    """Trace in eval mode and, because auxiliary heads run only there, in train mode too.
+
+    Args:
+        inputs: a tensor, a tuple (positional) or a dict (keywords) for ``forward``; only shapes matter.
+        forward_fn: called as ``forward_fn(model, inputs)`` instead of ``model(...)``.
+
+    Raises:
+        TraceError: the forward fails on fake tensors, with the original error and the module where it happened.
+    """
+    return _trace(model, inputs, forward_fn, None)
+
+
+def _trace(model: nn.Module, inputs: Any, forward_fn: Forward | None, known: Mapping[str, Any] | None) -> Trace:
+    result = Trace()
+    seen: set[int] = set()
+    for name, x in list(model.named_parameters()) + list(model.named_buffers()):
+        # Integer buffers are indices and counters: their positions mean nothing.
+        if x.ndim and id(x) not in seen and (x.is_floating_point() or x.is_complex()):
+            seen.add(id(x))
+            result.params[name] = [result.elements.new(size) for size in x.shape]
+    for training in (False, True):
+        _trace_mode(result, model, inputs, training, forward_fn, known)
+        if result.stuck and known is None:
+            found = wholes.find(model, result)
+            if found:
+                return _trace(model, inputs, forward_fn, found)
+    _close(result)
+    return result
+
+
+def _trace_mode(
+    result: Trace, model: nn.Module, inputs: Any, training: bool, forward_fn: Forward | None, known: Any
+) -> None:
+    """Add one forward to a trace; a training forward that fails is noted and left out."""
+    tracer = Tracer(result, record_costs=not training, known=known)
+    try:
+        outputs = run_fake(model, inputs, tracer, training, forward_fn)
+    except TraceError:
+        raise
+    except Exception as error:
+        if training:
+            result.notes.append(f'the training forward was not traced: {type(error).__name__}: {error}')
+            return
+        where = tracer.ledger.where()
+        raise TraceError(
+            f'the model could not be traced: {type(error).__name__} in module {where!r} '
+            f'({type(dict(model.named_modules()).get(where)).__name__}): {error}. '
+            'Check that example_inputs fit forward(), or pass forward_fn.'
+        ) from error
+    for x in tensors_of(plain_outputs(outputs)):
+        for _, ids in Ledger.entries(x):
+            result.elements.freeze(ids, 'an output of the model')
+    result.calls.append(tracer.calls)
+
+
+def _close(result: Trace) -> None:
+    """Freeze what no forward used, resolve the elements, and find the producers of what was reshaped."""
+    for name, dims in result.params.items():
+        if name not in result.used:
+            for ids in dims:
+                result.elements.freeze(ids, 'not used in the traced forward')
+    result.elements.resolve()
+    for source, ids in result.products:
+        wanted = np.unique(result.elements.parts(ids))
+        for d, line in enumerate(result.params[source]):
+            if np.isin(result.elements.parts(line), wanted[wanted >= 0]).any():
+                result.producers[source, d] = None
+
+
+def run_fake(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forward_fn: Forward | None = None) -> Any:
+    """One forward of ``model`` on fake tensors under ``tracer``; the model itself is left as it was."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    tensors: dict[str, torch.Tensor] = {}
+    seen: dict[int, torch.Tensor] = {}
+    params = tracer.ledger.trace.params
+    # A module that has several names is swapped once only, or the fake tensors would stay in it.
+    named = [
+        (f'{path}.{key}' if path else key, x)
+        for path, module in model.named_modules()
+        for key, x in [*module._parameters.items(), *module._buffers.items()]
+        if x is not None
+    ]
+    for name, x in named:
+        if id(x) not in seen:
+            seen[id(x)] = fake = fake_copy(mode, x)
+            if name in params:
+                tracer.ledger.put(fake, list(enumerate(params[name])), name, frozenset([name]))
+        tensors[name] = seen[id(x)]
+    data = fake_inputs(mode, inputs)
+    with (
+        _quiet(),
+        _plain_operators(model, training),
+        stateless._reparametrize_module(model, tensors),
+        module_stack(model, tracer),
+        mode,
+        tracer,
+    ):
+        return call_forward(model, data, forward_fn)
+
+
+def run_meta(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forward_fn: Forward | None = None) -> Any:
+    """The same for a model on ``meta``: several times as fast, but without the values of masks and indices."""
+    data = tree_map(lambda x: x.to('meta') if isinstance(x, torch.Tensor) else x, inputs)
+    with _plain_operators(model, training), module_stack(model, tracer), tracer:
+        return call_forward(model, data, forward_fn)
+
+
+def fake_copy(mode: FakeTensorMode, x: torch.Tensor) -> torch.Tensor:
+    """A fake CPU tensor of the same shape, strides and dtype, whatever device ``x`` is on."""
+    with mode:
+        return torch.empty_strided(tuple(x.shape), x.stride(), dtype=x.dtype, device='cpu')
+
+
+def fake_inputs(mode: FakeTensorMode, inputs: Any) -> Any:
+    """Fake inputs; those of integers and booleans keep their values beside them."""
+
+    def fake(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor):
+            return x
+        copy = fake_copy(mode, x)
+        if not x.is_floating_point() and x.device.type != 'meta':
+            copy._dms_value = x.detach().cpu()  # type: ignore[attr-defined]
+        return copy
+
+    return tree_map(fake, inputs)
+
+
+def call_forward(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> Any:
+    """The model on a tensor, a tuple (positional) or a dict (keywords), or through ``forward_fn(model, inputs)``."""
+    if forward_fn is not None:
+        return forward_fn(model, inputs)
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    if isinstance(inputs, (tuple, list)):
+        return model(*inputs)
+    return model(inputs)
+
+
+def plain_outputs(outputs: Any) -> Any:
+    """Outputs as a pytree: dataclasses and objects with attributes become dicts."""
+    if isinstance(outputs, torch.Tensor) or outputs is None:
+        return outputs
+    if isinstance(outputs, Mapping):
+        return {k: plain_outputs(v) for k, v in outputs.items()}
+    if isinstance(outputs, (list, tuple)):
+        return [plain_outputs(v) for v in outputs]
+    if hasattr(outputs, '__dict__'):
+        return {k: plain_outputs(v) for k, v in vars(outputs).items() if not k.startswith('__')}
+    return outputs
+
+
+def first_batch(inputs: Any) -> int:
+    """The batch size: the first dimension of the first tensor."""
+    for x in tree_flatten(inputs)[0]:
+        if isinstance(x, torch.Tensor) and x.ndim:
+            return int(x.shape[0])
+    return 1
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Trial runs of slim models may fail, and say so by an exception; torch would also log it."""
+    logger = logging.getLogger('torch._subclasses.fake_tensor')
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+@contextlib.contextmanager
+def _mode_of(model: nn.Module, training: bool) -> Iterator[None]:
+    before = {m: m.training for m in model.modules()}
+    try:
+        model.train(training)
+        yield
+    finally:
+        for m, flag in before.items():
+            m.training = flag
+
+
+class _LocalNorm(_BatchNorm):
+    """A batch normalisation for any number of axes."""
+
+    def _check_input_dim(self, input: torch.Tensor) -> None: ...
+
+
+@contextlib.contextmanager
+def _local_norms(model: nn.Module) -> Iterator[None]:
+    """Keep nn.SyncBatchNorm from the other processes, and from turning away tensors that are not on a GPU."""
+    synchronised: list[nn.Module] = [m for m in model.modules() if type(m) is nn.SyncBatchNorm]
+    try:
+        for module in synchronised:
+            module.__class__ = _LocalNorm
+        yield
+    finally:
+        for module in synchronised:
+            module.__class__ = nn.SyncBatchNorm
+
+
+@contextlib.contextmanager
+def _no_fastpath() -> Iterator[None]:
+    """Keep nn.TransformerEncoderLayer and nn.MultiheadAttention from their fused inference kernels."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def _plain_operators(model: nn.Module, training: bool) -> Iterator[None]:
+    """A mode, and attention as its products and softmax, whatever kernel runs it later."""
+    with (
+        _mode_of(model, training),
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        _no_fastpath(),
+        _local_norms(model),
+    ):
+        yield

@@ -1,0 +1,277 @@
+"""What rules and wholes read and write while a forward runs: what each tensor's positions are, and what follows.
+
+A tensor's *entries* are a list of ``(dims, ids)``: the positions of ``dims`` together are the elements ``ids``, an
+array with as many dimensions. Its *axes* are the same with one dimension each: asking for them makes elements that span
+several dimensions pairs (or triples) of factors, which keeps what lives rectangular. A dimension may have several
+axes; a position then lives only if all of its elements do. All of this is kept on the fake tensors themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from .elements import Elements, IntArray
+
+Axes = list[tuple[int, IntArray]]
+Entries = list[tuple[tuple[int, ...], IntArray]]
+ParamDim = tuple[str, int]
+
+
+@dataclass
+class Cost:
+    """MACs of one operator call: ``factor`` times the product of the kept positions of ``dims``."""
+
+    factor: float
+    dims: list[tuple[int, list[IntArray]]]
+    module: str
+
+
+@dataclass
+class Call:
+    """One operator call with the axes of its outputs, for checking a slim model against."""
+
+    name: str
+    module: str
+    shapes: list[tuple[int, ...]]
+    axes: list[Entries] = field(default_factory=list)
+    input_shapes: list[tuple[int, ...]] = field(default_factory=list)
+    input_axes: list[Entries] = field(default_factory=list)
+    makers: list[frozenset[str] | None] = field(default_factory=list)
+    scalars: tuple[float, ...] = ()
+    # Output dimensions of copies, whose length follows some other tensor.
+    free: list[set[int]] = field(default_factory=list)
+
+
+@dataclass
+class Gate:
+    """A block whose output is concatenated behind its own input: without it that part is a copy, and may go.
+
+    The part is ``line[start : start + size]`` of the concatenation's elements, each composed of a channel and ``id``;
+    the block's input is ``line[source : source + size]``.
+    """
+
+    id: int
+    line: IntArray
+    start: int
+    source: int
+    size: int
+
+
+@dataclass
+class Trace:
+    """What a forward says about a model's structure.
+
+    What a kind of whole module notes of its modules is a list of its own: ``(specification, elements)`` by path.
+    """
+
+    elements: Elements = field(default_factory=Elements)
+    params: dict[str, list[IntArray]] = field(default_factory=dict)  # per dimension the ids of its positions
+    consumers: dict[ParamDim, None] = field(default_factory=dict)  # contracted dimensions: they take the masks
+    producers: dict[ParamDim, None] = field(default_factory=dict)
+    products: list[tuple[str, IntArray]] = field(default_factory=list)  # the same for reshaped weights
+    grouped: dict[str, str] = field(default_factory=dict)  # weight of a grouped conv -> 'groups' | 'width'
+    costs: list[Cost] = field(default_factory=list)
+    calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
+    requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
+    requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
+    biases: list[tuple[IntArray, IntArray]] = field(default_factory=list)  # rows of a weight, entries of its bias
+    heads: list[IntArray] = field(default_factory=list)  # batch dimensions of products of two activations
+    head_dims: list[IntArray] = field(default_factory=list)  # their contracted and last dimensions
+    residual: dict[str, list[str]] = field(default_factory=dict)  # module that adds to its input -> what it adds
+    calling: dict[str, None] = field(default_factory=dict)  # modules with several arguments, or a tuple as output
+    outputs: dict[str, int] = field(default_factory=dict)  # module that returns a tuple -> its length
+    gates: dict[str, Gate] = field(default_factory=dict)  # block -> its part of a concatenation
+    norms: dict[str, tuple[Any, IntArray]] = field(default_factory=dict)  # statistics over these elements
+    standardised: dict[str, tuple[Any, IntArray | None]] = field(default_factory=dict)  # convs, their inputs
+    compact: dict[str, tuple[Any, IntArray]] = field(default_factory=dict)  # run on what lives of these
+    stuck: dict[str, None] = field(default_factory=dict)  # modules that mix channels
+    group_norms: dict[str, tuple[int, IntArray]] = field(default_factory=dict)  # whole groups of these go
+    atomic: dict[str, None] = field(default_factory=dict)  # modules whose operators are not looked at
+    io: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # module -> (shape, axes) of input and output
+    order: list[str] = field(default_factory=list)  # modules in the order of their first call
+    unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something
+    used: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def tensors_of(tree: Any) -> list[Any]:
+    """The tensors in nested lists, tuples and dicts. Asked twice for every operator: pytree takes several times as
+    long."""
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    if isinstance(tree, Mapping):
+        tree = tree.values()
+    elif not isinstance(tree, (tuple, list)):
+        return []
+    return [x for branch in tree for x in tensors_of(branch)]
+
+
+class Ledger:
+    """One forward's entries in a :class:`Trace`; every rule and whole takes it first.
+
+    Attributes:
+        trace: what has been found so far.
+        elements: those of the trace.
+        stack: paths of the modules that are running, the innermost last.
+        inputs: module -> its first tensor.
+        rectified: modules whose input has no negative values.
+    """
+
+    def __init__(self, trace: Trace, record_costs: bool = True) -> None:
+        self.trace = trace
+        self.elements = trace.elements
+        self.record_costs = record_costs
+        self.stack: list[str] = ['']
+        self.inputs: dict[str, Any] = {}
+        self.rectified: set[str] = set()
+        self._starts: list[int] = []
+        self._owners: list[ParamDim] = []
+        self._end = 0
+        for name, dims in trace.params.items():
+            for d, ids in enumerate(dims):
+                if len(ids):
+                    self._starts.append(int(ids[0]))
+                    self._owners.append((name, d))
+                    self._end = max(self._end, int(ids[-1]) + 1)
+
+    def where(self) -> str:
+        """Path of the running module."""
+        return self.stack[-1]
+
+    # -- what a tensor's positions are
+    @staticmethod
+    def entries(x: Any) -> Entries:
+        """``(dims, ids)`` of a tensor as they are: ids may span several dimensions."""
+        return getattr(x, '_dms_axes', [])
+
+    def axes(self, x: Any) -> Axes:
+        """``(dim, ids)`` of a tensor; ids that span several dimensions become one factor for each."""
+        entries = getattr(x, '_dms_axes', [])
+        if any(len(dims) > 1 for dims, _ in entries):
+            x._dms_axes = single = []
+            for dims, ids in entries:
+                parts = [ids] if len(dims) == 1 else self.elements.factor(ids)
+                single += [((d,), part) for d, part in zip(dims, parts)]
+            entries = single
+        return [(dims[0], ids) for dims, ids in entries]
+
+    def along(self, x: Any, dim: int) -> list[IntArray]:
+        """Ids of the axes of one dimension, each (n,)."""
+        return [ids for d, ids in self.axes(x) if d == dim]
+
+    @staticmethod
+    def source(x: Any) -> str | None:
+        """The parameter that ``x`` is, or is a rearrangement of."""
+        return getattr(x, '_dms_source', None)
+
+    @staticmethod
+    def makers(x: Any) -> frozenset[str] | None:
+        """Parameters that, masked along the elements of ``x``, make every dead position of ``x`` zero."""
+        return getattr(x, '_dms_makers', None)
+
+    @staticmethod
+    def free(x: Any) -> set[int]:
+        """Dimensions along which a tensor is copies of one position."""
+        return getattr(x, '_dms_free', set())
+
+    def put(
+        self, x: Any, axes: Axes | Entries, source: str | None = None, makers: frozenset[str] | None = None
+    ) -> None:
+        """Set the axes of a tensor; dimensions of one position carry none."""
+        entries: Entries = []
+        for dims, ids in axes:
+            dims = (dims,) if isinstance(dims, int) else dims
+            flat = tuple(d for d in dims if x.shape[d] > 1)
+            if flat:
+                entries.append((flat, ids if flat == dims else ids.reshape([x.shape[d] for d in flat])))
+        x._dms_axes = entries
+        x._dms_source = source
+        x._dms_makers = makers
+
+    # -- what must stay
+    def freeze(self, axes: Sequence[tuple[Any, IntArray]], reason: str) -> None:
+        """The elements of these axes stay, because of ``reason``."""
+        for _, ids in axes:
+            self.elements.freeze(ids, f'{reason} in {self.where() or "the model"}')
+
+    def mix(self, axes: Sequence[tuple[Any, IntArray]], reason: str) -> None:
+        """Freeze what an operator mixes, unless its module turns out to run on what lives alone."""
+        if axes:
+            self.trace.stuck[self.where()] = None
+        self.freeze(axes, reason)
+
+    # -- who takes the masks
+    def request(self, x: Any, ids: IntArray) -> bool:
+        """Ask that dead positions of ``x`` be zero. False if no parameters can see to that."""
+        makers = self.makers(x)
+        if makers is None:
+            return False
+        if makers:
+            self.trace.requests.append((makers, ids))
+            self.trace.requested.setdefault(makers, set()).update(np.unique(ids).tolist())
+        return True
+
+    def masked(self, x: Any, lists: Sequence[IntArray]) -> bool:
+        """Dead positions of ``x`` along these elements are zero already."""
+        asked = self.trace.requested.get(self.makers(x) or frozenset(), set())
+        return bool(asked) and all(asked.issuperset(np.unique(ids).tolist()) for ids in lists)
+
+    def consume(self, tensor: Any, lists: Sequence[IntArray]) -> None:
+        """A parameter contracts these elements of its own: it takes their masks."""
+        source = self.source(tensor)
+        owners = [owner for owner in self._owners_of(lists) if owner[0] == source]
+        self.trace.consumers.update(dict.fromkeys(owners))
+        if not owners and source:
+            # A weight that was reshaped carries factors; the masks go wherever it has them.
+            self.trace.requests += [(frozenset([source]), ids) for ids in lists]
+
+    def produce(self, tensor: Any, lists: Sequence[IntArray]) -> None:
+        """A parameter makes these elements of its own."""
+        source = self.source(tensor)
+        owners = [owner for owner in self._owners_of(lists) if owner[0] == source]
+        self.trace.producers.update(dict.fromkeys(owners))
+        if not owners and source and lists:
+            self.trace.products.append((source, np.concatenate([ids.reshape(-1) for ids in lists])))
+
+    def _owners_of(self, lists: Sequence[IntArray]) -> set[ParamDim]:
+        owners: set[ParamDim] = set()
+        for ids in lists:
+            ids = ids[ids < self._end]
+            index = np.unique(np.searchsorted(self._starts, ids, side='right') - 1)
+            owners.update(self._owners[i] for i in index)
+        return owners
+
+    def use(self, parameters: Iterable[Any]) -> None:
+        """These parameters take part in the forward."""
+        self.trace.used.update(name for p in parameters if (name := self.source(p)))
+
+    def cost(self, factor: float, dims: Sequence[tuple[Any, int]]) -> None:
+        """MACs of the present call: ``factor`` times the kept positions of each ``(tensor, dimension)``."""
+        if self.record_costs:
+            sizes = [(int(x.shape[d]), self.along(x, d)) for x, d in dims]
+            self.trace.costs.append(Cost(factor, sizes, self.where()))
+
+    # -- blocks
+    def gated(self, tensors: Sequence[Any], parts: list[IntArray]) -> list[IntArray]:
+        """Parts of a concatenation; what a residual block made of the part before it lives only if the block does."""
+        starts = np.cumsum([0, *map(len, parts)]).tolist()
+        result = list(parts)
+        found: dict[str, tuple[int, int, int]] = {}
+        for k, x in enumerate(tensors):
+            path = getattr(x, '_dms_from', None)
+            before = next((j for j in range(k) if path and tensors[j] is self.inputs.get(path)), None)
+            if path not in self.trace.residual or before is None or len(parts[k]) != len(parts[before]):
+                continue
+            gate = self.trace.gates[path].id if path in self.trace.gates else int(self.elements.new(1)[0])
+            result[k] = self.elements.new(len(parts[k]))
+            self.elements.compose(result[k], [parts[k], np.full(len(parts[k]), gate)])
+            found[path] = gate, k, before
+        line = np.concatenate(result)
+        for path, (gate, k, before) in found.items():
+            self.trace.gates[path] = Gate(gate, line, starts[k], starts[before], len(parts[k]))
+        return result

@@ -1,0 +1,92 @@
+"""What happens where a module begins and ends: its path on the stack, its input and output, wholes, branches."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import wholes
+from .dispatch import Tracer
+from .ledger import Ledger, tensors_of
+from .residual import sums
+
+
+@contextlib.contextmanager
+def module_stack(model: nn.Module, tracer: Tracer) -> Iterator[None]:
+    """Keep the ledger's stack at the path of the running module, and note each module's input and output."""
+    handles = []
+    try:
+        for path, module in model.named_modules():
+            if path and not isinstance(module, torch.jit.ScriptModule):
+                begin, end = _hooks(path, tracer)
+                handles.append(module.register_forward_pre_hook(begin, with_kwargs=True, prepend=True))
+                handles.append(module.register_forward_hook(end, with_kwargs=True))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[..., None]]:
+    running: list[wholes.Whole] = []
+
+    def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
+        x = next(iter(tensors_of((args, kwargs))), None)
+        _begin(tracer.ledger, path, x)
+        if tracer.suspended:
+            tracer.suspended += 1
+        elif x is not None and tracer.on_call is None:
+            whole = tracer.known.get(path)
+            if whole is None:
+                whole = wholes.recognise(module, x, Ledger.entries(x), (args[1:], kwargs if args else {}))
+            if whole is not None:
+                running.append(whole)
+                tracer.ledger.trace.atomic[path] = None
+                tracer.suspended = 1
+
+    def end(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        if tracer.suspended:
+            tracer.suspended -= 1
+            if not tracer.suspended:
+                running.pop().trace(tracer.ledger, path, module, tensors_of((args, kwargs))[0], out)
+        _end(tracer.ledger, path, out, len(args) + len(kwargs))
+
+    return begin, end
+
+
+def _begin(ledger: Ledger, path: str, x: Any) -> None:
+    ledger.stack.append(path)
+    trace = ledger.trace
+    if path not in trace.io:
+        trace.order.append(path)
+    trace.io[path] = (_signature(x), None)
+    if x is not None:
+        ledger.inputs[path] = x
+        x._dms_sums = {**sums(x), path: ()}
+        (ledger.rectified.add if getattr(x, '_dms_rectified', False) else ledger.rectified.discard)(path)
+
+
+def _end(ledger: Ledger, path: str, out: Any, arguments: int) -> None:
+    ledger.stack.pop()
+    trace = ledger.trace
+    results = tensors_of(out)
+    first = results[0] if results else None
+    if first is not None:
+        branches = sums(first).get(path, ())
+        # What returns more than its sum is asked for more than that.
+        if branches and path not in trace.residual and len(results) == 1:
+            trace.residual[path] = list(branches)
+        first._dms_from = path
+    if isinstance(out, tuple):
+        trace.outputs[path] = len(out)
+    if isinstance(out, tuple) or arguments > 1:
+        trace.calling[path] = None
+    trace.io[path] = (trace.io[path][0], _signature(first))
+
+
+def _signature(x: Any) -> Any:
+    return None if x is None else (tuple(x.shape), list(Ledger.entries(x)))
