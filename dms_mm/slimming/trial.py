@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from ..tracing.tracer import Trace, Tracer, _plain, run_fake
+from ..tracing import Trace, Tracer, plain_outputs, run_fake
 from .ranges import shorten
 from .schema import REWRITE, StructureError, fail, parents, place
 from .shrink import shrink
@@ -61,7 +61,7 @@ def _check_lookups(model: nn.Module, structure: Structure) -> None:
 
 def _shapes(model: nn.Module, inputs: Any, training: bool, forward_fn: Callable[..., Any] | None) -> list[Any]:
     outputs = run_fake(model, inputs, Tracer(Trace(), False, _ignore), training=training, forward_fn=forward_fn)
-    return [tuple(x.shape) for x in tree_flatten(_plain(outputs))[0] if isinstance(x, Tensor)]
+    return [tuple(x.shape) for x in tree_flatten(plain_outputs(outputs))[0] if isinstance(x, Tensor)]
 
 
 def _ignore(call: Any) -> None:

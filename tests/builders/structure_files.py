@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import json
 
 import torch
 
@@ -21,6 +20,14 @@ def _timm_vit():
     return timm.create_model('vit_tiny_patch16_224', **VIT)
 
 
+def _resnext():
+    from timm.models.resnet import Bottleneck, ResNet
+
+    return ResNet(
+        Bottleneck, (2, 1, 2, 1), num_classes=10, cardinality=8, base_width=4, block_args={'attn_layer': 'se'}
+    )
+
+
 def _torchvision_vit():
     from torchvision.models.vision_transformer import VisionTransformer
 
@@ -29,7 +36,7 @@ def _torchvision_vit():
 
 MODELS = {
     'residual blocks': ZOO['torchvision/resnet18'],
-    'grouped convolutions, squeeze and excitation': ZOO['timm/regnety_004'],
+    'grouped convolutions, squeeze and excitation': _resnext,
     'stored head counts': _timm_vit,
     'nn.MultiheadAttention': _torchvision_vit,
     'folds and blocks out of a list': lambda: network()[0].float(),
@@ -68,6 +75,9 @@ def signed(content):
     return content | {'digest': digest(content)}
 
 
+TABLES = ['slices', 'attributes', 'scales', 'folds', 'removed', 'units', 'outputs']  # what decides most
+
+
 class Mutator:
     """Spoils parsed JSON; ``pick(n)`` chooses a number below ``n``."""
 
@@ -75,7 +85,21 @@ class Mutator:
         None, True, False, 0, 1, -1, 2, 1.5, 10**30, -(10**30), 1e308, float('nan'), float('inf'), '', 'x', '0', '0-1',
         '0-99999999999', '5-2', '0,0', '٣', [], [1], {}, {'a': 1}, [[0, '0', '0']], '9' * 5000, 'forward', '\ud800',
     ]  # fmt: skip
-    RANGES = ['{}', '{},{}', '0-99999999999', '{},99999999999', '0', ' {}', '{}-', '-{}', '{},', '1,0', '', '0-0', '{};1']
+    RANGES = [
+        '{}',
+        '{},{}',
+        '0-99999999999',
+        '{},99999999999',
+        '0',
+        ' {}',
+        '{}-',
+        '-{}',
+        '{},',
+        '1,0',
+        '',
+        '0-0',
+        '{};1',
+    ]
 
     def __init__(self, content, pick):
         self.content, self.pick = content, pick
@@ -85,14 +109,20 @@ class Mutator:
         return options[self.pick(len(options))] if options else None
 
     def walk(self, wanted=lambda value: True):
-        """A container, a key in it, of a value that is wanted; down from the top, each step with equal chance."""
-        here, found = self.content, None
-        while isinstance(here, (dict, list)) and here:
-            keys = list(here) if isinstance(here, dict) else list(range(len(here)))
-            key = self.some(keys)
-            if wanted(here[key]) and (found is None or self.pick(3)):
-                found = here, key
-            here = here[key]
+        """A container, a key in it, of a value that is wanted; down from the top or from a table, by chance."""
+        found = None
+        for _ in range(20):
+            here = self.content
+            if self.pick(3):
+                tables = [t for t in TABLES if isinstance(here.get(t), (dict, list)) and here[t]]
+                here = here[self.some(tables)] if tables else here
+            while isinstance(here, (dict, list)) and here:
+                key = self.some(here if isinstance(here, dict) else range(len(here)))
+                if wanted(here[key]) and (found is None or self.pick(3)):
+                    found = here, key
+                here = here[key]
+            if found is not None:
+                break
         return found
 
     def delete(self):
@@ -107,7 +137,9 @@ class Mutator:
         place = self.walk(lambda v: type(v) in (int, float))
         if place:
             value = place[0][place[1]]
-            place[0][place[1]] = self.some([value + 1, value - 1, -value, value * 2, value // 2, 10**30, value + 0.5, 0, 1])
+            place[0][place[1]] = self.some(
+                [value + 1, value - 1, -value, value * 2, value // 2, 10**30, value + 0.5, 0, 1]
+            )
 
     def range(self):
         place = self.walk(lambda v: isinstance(v, str) and v[:1].isdigit())
@@ -166,9 +198,7 @@ def spoiled_text(text, pick):
     ][pick(11)]  # fmt: skip
 
 
-def spoil(text, change, pick):
-    """A spoiled file as parsed JSON, which need not differ."""
-    content = json.loads(text)
-    mutator = Mutator(content, pick)
-    getattr(mutator, change)()
-    return content
+def spoil(content, change, pick):
+    """Spoil parsed JSON in place; it need not differ."""
+    if isinstance(content, dict) and content:
+        getattr(Mutator(content, pick), change)()

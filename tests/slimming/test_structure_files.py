@@ -1,6 +1,5 @@
 """Structure files come from elsewhere: each is told what is wrong with it, or makes a model that runs."""
 
-import copy
 import json
 import os
 import re
@@ -8,19 +7,17 @@ import resource
 from pathlib import Path
 
 import pytest
-import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 import dms_mm
 from builders.structure_files import CHANGES, MODELS, made, signed, spoil, spoiled_text, text_of
-from dms_mm import Structure, StructureError
+from dms_mm import StructureError
 from dms_mm.slimming.schema import FIELDS
 
 EXAMPLES = int(os.environ.get('DMS_FUZZ_EXAMPLES', 200))
 # A message begins with the field, or says what the file as a whole is.
-NAMED = re.compile(rf'({"|".join(FIELDS)}|digest|unknown field|structure file|.* is (not a|too large for a) .*structure)')
+NAMED = re.compile(rf'({"|".join(FIELDS)}|format|version|digest|unknown field|structure file)\b|.* is (not|too large)')
 
 
 @pytest.fixture(scope='module')
@@ -29,8 +26,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def little_memory(folder):
-    """An address space of a gigabyte more than is in use now."""
+def little_memory():
+    """An address space of a gigabyte more than what the good files need."""
     for name in MODELS:
         model, inputs, structure = made(name)
         dms_mm.build_slim(model, structure, example_inputs=inputs)(inputs)
@@ -74,24 +71,40 @@ def same_json(data, text):
         return False
 
 
-@settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+def check_spoiled(name, how, changes, pick, folder):
+    """Spoil a file, and read it: as it is, as an edited one, or with the digest that fits."""
+    text = text_of(name, folder)
+    path = folder / 'spoiled.json'
+    options = dict(edited=how == 'edited', example_inputs=None if how == 'as it is' else made(name)[1])
+    if not changes:
+        path.write_bytes(spoiled_text(text, pick))
+        found = outcome(name, path, **options)
+    else:
+        content = json.loads(text)
+        for change in changes:
+            spoil(content, change, pick)
+        path.write_text(json.dumps(signed(content) if how == 'signed' else content))
+        found = outcome(name, path, **options)
+        count = re.search(r'where the structure makes (\d+)', found)
+        if count and how != 'as it is':
+            # Whoever changes a file by hand may count right.
+            content['resources']['params'] = int(count.group(1))
+            path.write_text(json.dumps(signed(content) if how == 'signed' else content))
+            found = outcome(name, path, **options)
+    if same_json(path.read_bytes(), text):
+        assert found == 'runs' or 'comes twice' in found
+    elif how == 'as it is':
+        assert found != 'runs'
+    return found
+
+
+@settings(
+    max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+)  # fmt: skip
 @given(data=st.data())
 def test_a_spoiled_file_is_named_or_makes_a_model_that_runs(data, folder, little_memory):
     name = data.draw(st.sampled_from(list(MODELS)))
     how = data.draw(st.sampled_from(['as it is', 'edited', 'signed']))
-    text = text_of(name, folder)
-    path = folder / 'spoiled.json'
-
-    def pick(n):
-        return data.draw(st.integers(0, n - 1))
-
-    if not pick(8):
-        path.write_bytes(spoiled_text(text, pick))
-    else:
-        content = spoil(text, data.draw(st.sampled_from(CHANGES)), pick)
-        path.write_text(json.dumps(signed(content) if how == 'signed' else content))
-    found = outcome(name, path, edited=how == 'edited', example_inputs=None if how == 'as it is' else made(name)[1])
-    if same_json(path.read_bytes(), text):
-        assert found == 'runs'
-    elif how == 'as it is':
-        assert found != 'runs'
+    changes = data.draw(st.lists(st.sampled_from(CHANGES), max_size=2))
+    check_spoiled(name, how, changes, lambda n: data.draw(st.integers(0, n - 1)), folder)
