@@ -7,8 +7,10 @@ import resource
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 import dms_mm
 from builders.structure_files import CHANGES, MODELS, made, signed, spoil, spoiled_text, text_of
@@ -243,6 +245,41 @@ def test_an_edited_file_is_told_apart_and_tried(folder, tmp_path):
     path.write_text(json.dumps(content))
     found = outcome(FOLDS, path, edited=True, example_inputs=inputs)
     assert 'the slim model does not run in eval mode' in found
+
+
+class Table(nn.Module):
+    """A table of 8 rows, looked up by a buffer of indices, beside a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.out = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 4, 1)
+        self.table = nn.Parameter(torch.randn(8, 6))
+        self.register_buffer('index', torch.arange(8))
+
+    def forward(self, x):
+        return self.out(self.stem(x) + self.table[self.index].mean(0)[:, None, None])
+
+
+def test_a_table_that_is_too_short_and_indices_are_told(tmp_path):
+    torch.manual_seed(0)
+    space = dms_mm.make_searchable(Table(), torch.randn(2, 3, 4, 4))
+    space.set_keep({'stem': 4})
+    space.structure().save(tmp_path / 'good.json')
+    inputs = torch.randn(2, 3, 4, 4)
+    content = json.loads((tmp_path / 'good.json').read_text())
+    assert content['slices']['table'].keys() == {'1'}
+    dms_mm.build_slim(Table(), tmp_path / 'good.json', example_inputs=inputs)(inputs)
+    content['slices']['table']['0'] = '0-5'
+    content['resources']['params'] -= 2 * 4
+    (tmp_path / 'bad.json').write_text(json.dumps(signed(content)))
+    with pytest.raises(
+        StructureError, match=r"^slices\['table'\]: the slim model does not run in eval mode.*IndexError"
+    ):
+        dms_mm.build_slim(Table(), tmp_path / 'bad.json', example_inputs=inputs)
+    content['slices']['index'], content['shapes']['index'] = {'0': '0-5'}, [8]
+    (tmp_path / 'bad.json').write_text(json.dumps(signed(content)))
+    with pytest.raises(StructureError, match=r"^slices\['index'\]: holds indices"):
+        dms_mm.build_slim(Table(), tmp_path / 'bad.json', example_inputs=inputs)
 
 
 def test_a_file_of_version_1_loads(folder, tmp_path):
