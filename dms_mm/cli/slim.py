@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten
 from ..models import SlimModel
 from ..models.build import build_architecture
 from ..models.checkpoint import read_checkpoint
+from ..models.slim import trial
 from ..slimming import Structure, build_slim
 from .common import add_common, load_config, tool
 
@@ -28,6 +29,9 @@ CONFIG is the search's or the retrain's config. The checkpoint may be the search
 retrained slim model's, or missing (no weights are written then). Written to --out: slim.pth (a plain state_dict),
 structure.json, config.py (the retrain config on the slim model), and model.onnx, which is run in ONNX Runtime and
 compared with the slim model.
+
+A structure file that was changed after the search wrote it is refused. --edited takes it, if it passes all other checks
+and its slim model runs on an input of the config's `input_shape`; the structure.json in --out is then a valid one.
 """
 
 
@@ -71,7 +75,7 @@ class TensorForward(nn.Module):
         return self.model(inputs, mode='tensor')
 
 
-def slim(argv: list[str] | None = None) -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='tools/slim.py', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,13 +84,22 @@ def slim(argv: list[str] | None = None) -> None:
     parser.add_argument('--checkpoint', help='checkpoint of the supernet or of the slim model')
     parser.add_argument('--out', default='slim', help='folder to write to (default: slim)')
     parser.add_argument(
+        '--edited', action='store_true', help='accept a structure file that was changed by hand, if what it makes runs'
+    )
+    parser.add_argument(
         '--renumber', action='store_true', help='number the kept blocks of every list from 0 on, without gaps'
     )
     parser.add_argument('--onnx', action='store_true', help='also export ONNX, checked in ONNX Runtime')
-    parser.add_argument('--input-shape', type=int, nargs=3, metavar=('C', 'H', 'W'), help='of one sample, for ONNX')
-    args = parser.parse_args(argv)
+    parser.add_argument(
+        '--input-shape', type=int, nargs=3, metavar=('C', 'H', 'W'), help='of one sample, for --onnx and --edited'
+    )
+    return parser
+
+
+def slim(argv: list[str] | None = None) -> None:
+    args = _parser().parse_args(argv)
     cfg = load_config(args)
-    structure = Structure.load(args.structure)
+    structure = Structure.load(args.structure, args.edited)
     structure.renumber |= args.renumber
     from mmengine.registry import init_default_scope
 
@@ -94,44 +107,54 @@ def slim(argv: list[str] | None = None) -> None:
     architecture = cfg.model.get('architecture')
     if architecture is None:
         raise ValueError(f'{args.config} is no search or retrain config: its model has no `architecture`')
+    shape = args.input_shape or cfg.model.get('input_shape')
+    if shape is None and (args.onnx or structure.changed):
+        raise ValueError(f'{"--onnx" if args.onnx else "--edited"} needs --input-shape C H W, as the config names none')
     preprocessor = cfg.model.get('data_preprocessor', cfg.get('data_preprocessor'))
     state = read_checkpoint(args.checkpoint) if args.checkpoint else None
-    os.makedirs(args.out, exist_ok=True)
+    tried = shape if structure.changed else None
     if state is None:
-        model = SlimModel(architecture, args.structure, data_preprocessor=preprocessor)
+        model = SlimModel(architecture, structure, data_preprocessor=preprocessor, input_shape=tried)
     else:
-        model = _slim_weights(architecture, preprocessor, structure, state.get('state_dict', state), args.checkpoint)
+        weights = state.get('state_dict', state)
+        model = _slim_weights(architecture, preprocessor, structure, weights, args.checkpoint, trial(tried))
+    os.makedirs(args.out, exist_ok=True)
+    if state is not None:
         torch.save(model.state_dict(), osp.join(args.out, 'slim.pth'))
     structure.save(osp.join(args.out, 'structure.json'))
-    config = Config(cfg.to_dict())
-    config.model = dict(
-        type='dms_mm.SlimModel',
-        architecture=architecture,
-        structure=osp.abspath(osp.join(args.out, 'structure.json')),
-        checkpoint=osp.abspath(osp.join(args.out, 'slim.pth')) if state is not None else None,
-        data_preprocessor=preprocessor,
-    )
-    config.custom_hooks = [h for h in config.get('custom_hooks') or [] if 'DMSHook' not in str(h.get('type'))]
-    config.dump(osp.join(args.out, 'config.py'))
+    _write_config(cfg, architecture, preprocessor, args.out, state is not None)
     print(f'slim model: {", ".join(f"{k} {v:,}" for k, v in structure.resources.items())}; written to {args.out}')
     if args.onnx:
-        shape = args.input_shape or cfg.model.get('input_shape')
-        if shape is None:
-            raise ValueError('--onnx needs --input-shape C H W, as the config names none')
         example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
         worst = export_onnx(TensorForward(model), example, osp.join(args.out, 'model.onnx'))
         print(f'model.onnx agrees with the slim model to {worst:.1e} of the largest output in ONNX Runtime')
 
 
-def _slim_weights(architecture: Any, preprocessor: Any, structure: Structure, state: dict, path: str) -> nn.Module:
+def _write_config(cfg: Config, architecture: Any, preprocessor: Any, out: str, weights: bool) -> None:
+    """The retrain config on the slim model that was written to ``out``."""
+    config = Config(cfg.to_dict())
+    config.model = dict(
+        type='dms_mm.SlimModel',
+        architecture=architecture,
+        structure=osp.abspath(osp.join(out, 'structure.json')),
+        checkpoint=osp.abspath(osp.join(out, 'slim.pth')) if weights else None,
+        data_preprocessor=preprocessor,
+    )
+    config.custom_hooks = [h for h in config.get('custom_hooks') or [] if 'DMSHook' not in str(h.get('type'))]
+    config.dump(osp.join(out, 'config.py'))
+
+
+def _slim_weights(
+    architecture: Any, preprocessor: Any, structure: Structure, state: dict, path: str, options: dict
+) -> nn.Module:
     prefix = 'architecture.'
     model = build_architecture(architecture, preprocessor)
     if any(k.startswith(prefix) for k in state):
         state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
         problem = model.load_state_dict(state, strict=False)
-        model = build_slim(model, structure)  # type: ignore[assignment]
+        model = build_slim(model, structure, **options)  # type: ignore[assignment]
     else:
-        model = build_slim(model, structure)  # type: ignore[assignment]
+        model = build_slim(model, structure, **options)  # type: ignore[assignment]
         try:
             problem = model.load_state_dict(state, strict=False)
         except RuntimeError as error:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel, BaseModule
 
 from ..registry import MODELS
-from ..slimming import build_slim
+from ..slimming import Structure, build_slim
 from .build import build_architecture, load_pretrained
+from .detection import tensor_forward
 from .distill import Distillation
 
 
 def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
     architecture: dict,
-    structure: str | os.PathLike[str],
+    structure: Structure | str | os.PathLike[str],
     checkpoint: str | None = None,
     distillation: Mapping[str, Any] | None = None,
     data_preprocessor: Any = None,
+    edited: bool = False,
+    input_shape: Sequence[int] | None = None,
 ) -> BaseModel:
     """Build the supernet's architecture, make it slim, and return it: an object of the host library's own class.
 
@@ -29,11 +33,15 @@ def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
         checkpoint: slim weights to start from (``slim.pth`` of the search); None trains from scratch.
         distillation: a teacher beside the labels: arguments of :class:`dms_mm.models.distill.Distillation`. The model
             keeps its class and its keys.
+        edited: accept a structure file that was changed after it was written; needs ``input_shape``.
+        input_shape: of one sample, as in the search; the slim model is tried on it, without data, before it is made.
 
     Raises:
-        StructureError: the file is damaged or made for another architecture.
+        StructureError: the file is damaged, changed, or made for another architecture.
     """
-    model = build_slim(build_architecture(architecture, data_preprocessor), structure)
+    model = build_slim(
+        build_architecture(architecture, data_preprocessor), structure, edited=edited, **trial(input_shape)
+    )
     if checkpoint is None:
         _check_initialisation(model)
     else:
@@ -45,6 +53,11 @@ def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
     if distillation is not None:
         Distillation(**distillation).attach(model)  # type: ignore[arg-type]
     return model  # type: ignore[return-value]
+
+
+def trial(input_shape: Sequence[int] | None) -> dict[str, Any]:
+    """Arguments of :func:`build_slim` that try a host model on a sample's shape; none without a shape."""
+    return dict(example_inputs=torch.zeros(2, *input_shape), forward_fn=tensor_forward) if input_shape else {}
 
 
 def _check_initialisation(model: Any) -> None:

@@ -80,11 +80,14 @@ def changes_of(model: nn.Module, structure: Structure) -> dict[int, Change]:
                 raise StructureError(
                     f'{place(table, name)}: {owner} has no parameter {name!r}, which the structure changes. {ADVICE}'
                 )
+            if not (tensors[name].is_floating_point() or tensors[name].is_complex()):
+                raise fail('holds indices or counters, which stay', table, name)
     modules = dict(model.named_modules())
     for table in ('removed', 'attributes'):
         for path in getattr(structure, table):
             if path not in modules:
-                raise StructureError(f'{table}: {owner} has no module {path!r}, which the structure names. {ADVICE}')
+                where = place(table, path) if table == 'attributes' else table
+                raise StructureError(f'{where}: {owner} has no module {path!r}, which the structure names. {ADVICE}')
     count = len(list(model.named_parameters()))
     if structure.parameters and count != structure.parameters:
         raise StructureError(

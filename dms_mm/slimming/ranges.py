@@ -7,7 +7,7 @@ import reprlib
 
 import numpy as np
 
-_RUNS = re.compile(r'[0-9]{1,10}(-[0-9]{1,10})?(,[0-9]{1,10}(-[0-9]{1,10})?)*')
+_RUNS = re.compile(r'[0-9]{1,18}(-[0-9]{1,18})?(,[0-9]{1,18}(-[0-9]{1,18})?)*')  # what int64 can hold
 
 
 def to_ranges(positions: np.ndarray) -> str:

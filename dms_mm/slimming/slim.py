@@ -42,9 +42,10 @@ def build_slim(
         StructureError: unreadable or inconsistent file, a changed one, one for another architecture, or one whose slim
             model doesn't run. Names the field; the model is as it was.
     """
-    if not isinstance(structure, Structure):
+    if isinstance(structure, Structure):
+        structure.check()
+    else:
         structure = Structure.load(structure, edited)
-    structure.check()
     changes = changes_of(model, structure)
     check_fit(model, structure, changes)
     if example_inputs is not None:

@@ -111,12 +111,12 @@ class Structure:
         """
         content = _read(path)
         if content.pop('format', None) != FORMAT:
-            raise StructureError(f'{path} is not a dms_mm structure file')
+            raise StructureError(f'format: {path} is not a dms_mm structure file')
         version = content.pop('version', None)
         if type(version) is not int or not 1 <= version <= VERSION:
             newer = type(version) is int and version > VERSION
             raise StructureError(
-                f'structure file {path} has version {shorten(version)}; this dms_mm reads 1 to {VERSION}'
+                f'version: structure file {path} has version {shorten(version)}; this dms_mm reads 1 to {VERSION}'
                 + ('. Update dms_mm.' if newer else f'. {REWRITE}')
             )
         told = content.pop('digest', None) if version > 1 else None

@@ -1,19 +1,23 @@
-"""Whether a slim model runs: one forward in eval and training mode, on tensors without data."""
+"""Whether a slim model runs: one forward in eval and training mode, on tensors without data, and one with data."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from ..tracing import Trace, Tracer, plain_outputs, run_fake
+from ..tracing import Trace, Tracer, call_forward, plain_outputs, run_fake
 from .ranges import shorten
 from .schema import REWRITE, StructureError, parents, place
 from .shrink import shrink
 from .skeleton import skeleton
 from .structure import Structure
+
+MOST_VALUES = 1 << 28  # parameters of a model that is copied for a forward with data
 
 
 def try_slim(model: nn.Module, structure: Structure, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> None:
@@ -23,35 +27,57 @@ def try_slim(model: nn.Module, structure: Structure, inputs: Any, forward_fn: Ca
         StructureError: it fails, or gives other shapes; names the field of the module where it fails.
         ValueError: the supernet itself doesn't run on ``inputs`` in eval mode.
     """
-    for training in (False, True):
-        try:
-            expected = _shapes(skeleton(model), inputs, training, forward_fn)
-        except Exception as error:
-            if training:
-                # A batch norm with a single value, for one.
-                continue
-            raise ValueError(
-                f'{type(model).__name__} does not run on the example inputs: {type(error).__name__}: {error}'
-            ) from error
-        slim = shrink(skeleton(model), structure)
-        try:
-            found = _shapes(slim, inputs, training, forward_fn)
-        except Exception as error:
-            path = _module_at_fault(slim, error)
-            mode = 'training' if training else 'eval'
-            raise StructureError(
-                f'{_field_of(structure, path)}: the slim model does not run in {mode} mode, and ends in module '
-                f'{path!r}: {type(error).__name__}: {shorten(str(error), 200)}. {REWRITE}'
-            ) from error
-        if found != expected:
-            raise StructureError(
-                f'slices: the slim model gives outputs of shape {shorten(found)} where the supernet gives '
-                f'{shorten(expected)}. {REWRITE}'
-            )
+
+    def fake(training: bool) -> Callable[[nn.Module], list[Any]]:
+        return lambda m: _shapes(
+            run_fake(m, inputs, Tracer(Trace(), False, _ignore), training=training, forward_fn=forward_fn)
+        )
+
+    def real(m: nn.Module) -> list[Any]:
+        with torch.no_grad():
+            return _shapes(call_forward(m.eval(), inputs, forward_fn))
+
+    _compare(model, structure, skeleton, fake(False), 'eval', needed=True)
+    # A supernet may not train on a batch this small.
+    _compare(model, structure, skeleton, fake(True), 'training')
+    # What is looked up in a table that became too short is not seen without data.
+    if sum(p.numel() for p in model.parameters()) < MOST_VALUES and not any(p.is_meta for p in model.parameters()):
+        _compare(model, structure, copy.deepcopy, real, 'eval')
 
 
-def _shapes(model: nn.Module, inputs: Any, training: bool, forward_fn: Callable[..., Any] | None) -> list[Any]:
-    outputs = run_fake(model, inputs, Tracer(Trace(), False, _ignore), training=training, forward_fn=forward_fn)
+def _compare(
+    model: nn.Module,
+    structure: Structure,
+    duplicate: Callable[[nn.Module], nn.Module],
+    run: Callable[[nn.Module], list[Any]],
+    mode: str,
+    needed: bool = False,
+) -> None:
+    try:
+        expected = run(duplicate(model))
+    except Exception as error:
+        if not needed:
+            return
+        raise ValueError(
+            f'{type(model).__name__} does not run on the example inputs: {type(error).__name__}: {error}'
+        ) from error
+    slim = shrink(duplicate(model), structure)
+    try:
+        found = run(slim)
+    except Exception as error:
+        path = _module_at_fault(slim, error)
+        raise StructureError(
+            f'{_field_of(structure, path)}: the slim model does not run in {mode} mode, and ends in module '
+            f'{path!r}: {type(error).__name__}: {shorten(str(error), 200)}. {REWRITE}'
+        ) from error
+    if found != expected:
+        raise StructureError(
+            f'slices: the slim model gives outputs of shape {shorten(found)} where the supernet gives '
+            f'{shorten(expected)}. {REWRITE}'
+        )
+
+
+def _shapes(outputs: Any) -> list[Any]:
     return [tuple(x.shape) for x in tree_flatten(plain_outputs(outputs))[0] if isinstance(x, Tensor)]
 
 

@@ -19,7 +19,8 @@ def unit_table(structure: Structure) -> str:
     lines += ['', '| resource | supernet | kept | share |', '| --- | --- | --- | --- |']
     for name, value in structure.resources.items():
         full = structure.supernet[name]
-        lines.append(f'| {name} | {full:,} | {value:,} | {value / full:.1%} |')
+        share = f'{value / full:.1%}' if full else ''
+        lines.append(f'| {name} | {full:,} | {value:,} | {share} |')
     return '\n'.join(lines) + '\n'
 
 
