@@ -129,18 +129,22 @@ def build(name: str):
             if short == 'T5':
                 inputs['decoder_input_ids'] = inputs['input_ids']
     elif group == 'mmpretrain':
+        from dms_mm.compat import import_scope
+
+        import_scope('mmpretrain')
         from mmpretrain import get_model
 
         model = get_model(short)
         size = 384 if '384' in short else 224
         inputs, forward = torch.randn(2, 3, size, size), tensor_mode
     else:
+        from dms_mm.compat import import_scope
+
+        import_scope('mmdet')
         import mmdet
-        from mmdet.utils import register_all_modules
         from mmengine.config import Config
         from mmengine.registry import init_default_scope
 
-        register_all_modules()
         init_default_scope('mmdet')
         from mmdet.registry import MODELS
 
