@@ -2,8 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.metadata
 import types
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+# What mmpretrain, mmdet and mmcv tell everybody who imports them about parts that nobody asked for: a private service
+# of their publisher, and an operator of deformable attention, whose users get an ImportError of their own.
+NOISE = ('Could not import OneDL', 'Could not import OneDL. Skipping OneDL datasets.')
+warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+
+
+def _major(package: str) -> int:
+    """The installed major version of a package; 0 where there is none."""
+    try:
+        return int(importlib.metadata.version(package).partition('.')[0])
+    except importlib.metadata.PackageNotFoundError:
+        return 0
+
+
+def prepare_mmpretrain() -> None:
+    """Let mmpretrain 1.3.6 be imported beside transformers 5.
+
+    Its multimodal models (BLIP and others) want functions that transformers 5 has no more, and then nothing of
+    ``mmpretrain.models`` can be imported, nor what imports it in mmdet. They are left out, as mmpretrain itself does
+    where their requirements are missing: building one says so. Has to run before ``mmpretrain.models`` is imported.
+    """
+    if _major('transformers') >= 5:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module('mmpretrain.utils.dependency').WITH_MULTIMODAL = False
+
+
+@contextlib.contextmanager
+def without_noise() -> Iterator[None]:
+    """Imports inside print all that they print but for the lines of ``NOISE``."""
+    logger = importlib.import_module('mmengine.logging.logger')
+
+    def say(*args: Any, **kwargs: Any) -> None:
+        if args[:1] not in [(line,) for line in NOISE]:
+            print(*args, **kwargs)
+
+    # What `print_log` calls. A stdout of ours would be kept by log handlers that an import makes.
+    logger.__dict__['print'] = say
+    try:
+        yield
+    finally:
+        del logger.__dict__['print']
 
 
 def import_mmyolo() -> types.ModuleType:
@@ -16,13 +63,15 @@ def import_mmyolo() -> types.ModuleType:
     """
     import mmcv
 
+    prepare_mmpretrain()
     try:
         importlib.import_module('mmcv.ops')
         version = mmcv.__version__
         mmcv.__version__ = '2.0.1'
         try:
-            module = importlib.import_module('mmyolo')
-            importlib.import_module('mmyolo.models')
+            with without_noise():
+                module = importlib.import_module('mmyolo')
+                importlib.import_module('mmyolo.models')
         finally:
             mmcv.__version__ = version
     except ImportError as error:
@@ -34,12 +83,11 @@ def import_mmyolo() -> types.ModuleType:
 
 def import_scope(scope: str | None) -> None:
     """Import the host library of a config's default scope, so that its classes are registered."""
+    prepare_mmpretrain()
     if scope == 'mmyolo':
         import_mmyolo()
-        from mmyolo.utils import register_all_modules
-
-        register_all_modules(init_default_scope=False)
-    elif scope in ('mmpretrain', 'mmdet'):
-        importlib.import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
+    if scope in ('mmpretrain', 'mmdet', 'mmyolo'):
+        with without_noise():
+            importlib.import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
         if scope == 'mmpretrain':
             importlib.import_module('dms_mm.models.heads')

@@ -14,13 +14,24 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
 
-from ..compat import import_scope
+from ..compat import import_scope, prepare_mmpretrain
 from ..registry import register_all
 from ..slimming import StructureError
 from ..tracing import TraceError
 
 # What a user can cause and cure: shown as one line. Anything else is a bug and keeps its traceback.
 USER_ERRORS = (ValueError, KeyError, TypeError, StructureError, TraceError, ImportError, OSError)
+
+
+def parser_of(command: str, description: str) -> argparse.ArgumentParser:
+    """The parser of a command, which is called by ``dms COMMAND`` or by its script in tools/."""
+    script = {'inspect': 'inspect_model'}.get(command, command)
+    called = osp.basename(sys.argv[0]) == f'{script}.py'
+    return argparse.ArgumentParser(
+        prog=f'tools/{script}.py' if called else f'dms {command}',
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +62,8 @@ def load_config(args: argparse.Namespace) -> Config:
         raise ValueError(f'config {args.config} does not exist')
     if 'LOCAL_RANK' not in os.environ:
         os.environ['LOCAL_RANK'] = str(args.local_rank)
+    # Before `custom_imports` of the config, which may name mmpretrain.
+    prepare_mmpretrain()
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..compat import import_scope
 from ..registry import register_all
-from .common import tool, training
+from .common import parser_of, tool, training
 
 LIBRARIES = ('mmpretrain', 'mmdet', 'mmyolo')
 HELP = """Run a tool that a host library brings along, with its usual arguments, on configs of this project:
@@ -23,9 +23,7 @@ The types of dms_mm are registered first, and the library imported as tools/trai
 
 
 def host(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog='dms host', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of('host', HELP)
     parser.add_argument('library', choices=LIBRARIES)
     parser.add_argument('tool', help='path below its tools/, without .py: test, analysis_tools/get_flops')
     parser.add_argument('arguments', nargs=argparse.REMAINDER, help='handed on')

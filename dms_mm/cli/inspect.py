@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
+import difflib
+import importlib.util
 import os.path as osp
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..compat import import_scope
 from ..space import make_searchable
-from .common import add_common, load_config, tool
+from .common import add_common, load_config, parser_of, tool
 
 HELP = """Print the units of a model, the share of its MACs that they cover, and what froze the rest.
 
@@ -18,37 +20,50 @@ HELP = """Print the units of a model, the share of its MACs that they cover, and
   dms inspect timm/deit_tiny_patch16_224          # by name: timm/, torchvision/ or mmpretrain/
   dms inspect torchvision/swin_t --input-shape 3 224 224 --verify
 """
+LIBRARIES = {
+    'timm': 'timm.list_models()',
+    'torchvision': 'torchvision.models.list_models()',
+    'mmpretrain': 'mmpretrain.list_models()',
+}
 
 
 def build_by_name(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     """A model of a library without weights, and the shape of its input.
 
     Raises:
-        ValueError: neither a config file nor a name of a known library.
+        ValueError: neither a config file nor a name of a known library, or a name that the library hasn't.
+        ImportError: the library is not installed; says how to install it.
     """
     library, _, short = name.partition('/')
-    if library == 'timm':
-        import timm
-
-        model = timm.create_model(short)
-        return model, tuple(getattr(model, 'default_cfg', {}).get('input_size', (3, 224, 224)))
-    if library == 'torchvision':
-        import torchvision
-
-        return torchvision.models.get_model(short, weights=None), (3, 224, 224)
+    if library not in LIBRARIES:
+        raise ValueError(
+            f'{name} is no config file, and no name such as timm/resnet18, torchvision/swin_t, mmpretrain/NAME'
+        )
+    if importlib.util.find_spec(library) is None:
+        package = {'mmpretrain': 'onedl-mmpretrain'}.get(library, library)
+        raise ImportError(f'{library} is not installed: pip install --no-build-isolation {package}')
     if library == 'mmpretrain':
-        from mmpretrain import get_model
-
-        return get_model(short), (3, 224, 224)
-    raise ValueError(
-        f'{name} is no config file, and no name such as timm/resnet18, torchvision/swin_t, mmpretrain/NAME'
-    )
+        import_scope('mmpretrain')
+    module = importlib.import_module(library)
+    models = module.models if library == 'torchvision' else module
+    known = models.list_models()
+    if library == 'timm':
+        # With the tag of a checkpoint, too.
+        known += models.list_pretrained()
+    if short not in known:
+        begins = sorted((n for n in known if short and n.lower().startswith(short.lower())), key=len)
+        near = list(dict.fromkeys(begins + difflib.get_close_matches(short, known, 5)))[:5]
+        hint = f'near names: {", ".join(near)}' if near else f'{LIBRARIES[library]} gives its names'
+        raise ValueError(f'{library} has no model {short!r}; {hint}')
+    if library == 'timm':
+        model = module.create_model(short)
+        return model, tuple(getattr(model, 'default_cfg', {}).get('input_size', (3, 224, 224)))
+    model = models.get_model(short, weights=None) if library == 'torchvision' else models.get_model(short)
+    return model, (3, 224, 224)
 
 
 def inspect(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog='dms inspect', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of('inspect', HELP)
     add_common(parser)
     parser.add_argument('--input-shape', type=int, nargs='+', help="of one sample (default: the config's or model's)")
     parser.add_argument('--verify', action='store_true', help='compare random slim models with the masked one')

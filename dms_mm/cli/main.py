@@ -1,15 +1,50 @@
-"""The command ``dms``: ``dms inspect``, ``dms train``, ``dms test``, ``dms slim``, ``dms uniform``, ``dms host``."""
+"""The command ``dms``: what its commands are for, and the one that is asked for."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 
-COMMANDS = ('inspect', 'train', 'test', 'slim', 'uniform', 'host')
+from .. import __version__
+
+COMMANDS = {
+    'inspect': "what can be searched in a model, and why the rest can't",
+    'train': 'search, retrain or pretrain by a config',
+    'test': 'evaluate a checkpoint by a config',
+    'slim': 'structure file + checkpoint -> slim weights, config and ONNX',
+    'uniform': 'the baseline of a search: its supernet scaled uniformly to the same target',
+    'host': "run a tool of MMPretrain, MMDetection or MMYOLO on this project's configs",
+}
+
+
+def usage() -> str:
+    lines = [f'  {name:<9} {purpose}' for name, purpose in COMMANDS.items()]
+    return '\n'.join(
+        [
+            'usage: dms COMMAND ...   or   dms --version',
+            '',
+            'Differentiable Model Scaling: the width of every layer and the depth of every stage under a budget.',
+            '',
+            *lines,
+            '',
+            '`dms COMMAND --help` shows the options of a command, and examples.',
+        ]
+    )
 
 
 def main() -> int:
-    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
-        print(f'usage: dms {{{",".join(COMMANDS)}}} ...', file=sys.stderr)
-        return 2
-    return int(importlib.import_module(f'dms_mm.cli.{sys.argv[1]}').main(sys.argv[2:]))
+    first = sys.argv[1] if len(sys.argv) > 1 else ''
+    if first in COMMANDS:
+        return int(importlib.import_module(f'dms_mm.cli.{first}').main(sys.argv[2:]))
+    if first in ('--version', '-V'):
+        print(f'dms_mm {__version__}')
+        return 0
+    if first in ('', '--help', '-h', 'help'):
+        print(usage())
+        return 0 if first else 2
+    print(f'error: dms has no command {first!r}; it has {", ".join(COMMANDS)}', file=sys.stderr)
+    return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())

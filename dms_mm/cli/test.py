@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-
-from .common import add_common, build_runner, load_config, prepare_launch, tool, training
+from .common import add_common, build_runner, load_config, parser_of, prepare_launch, tool, training
 
 HELP = """Evaluate a checkpoint: of a search (with its present masks), of a slim model, or of any host config.
 
@@ -14,9 +12,7 @@ HELP = """Evaluate a checkpoint: of a search (with its present masks), of a slim
 
 
 def test(argv: list[str] | None = None) -> dict:
-    parser = argparse.ArgumentParser(
-        prog='tools/test.py', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of('test', HELP)
     add_common(parser)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out', help='write the metrics to this JSON file')

@@ -8,7 +8,7 @@ import torch
 
 from ..engine.checkpoint import latest_checkpoint
 from ..models.checkpoint import read_checkpoint
-from .common import add_common, build_runner, load_config, prepare_launch, tool, training
+from .common import add_common, build_runner, load_config, parser_of, prepare_launch, tool, training
 
 HELP = """Train by a config: a search (model.type='dms_mm.DMS'), a retrain of what it found
 (model.type='dms_mm.SlimModel'), or any MMPretrain, MMDetection or MMYOLO config as it is.
@@ -23,9 +23,7 @@ HELP = """Train by a config: a search (model.type='dms_mm.DMS'), a retrain of wh
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='tools/train.py', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of('train', HELP)
     add_common(parser)
     parser.add_argument(
         '--resume',

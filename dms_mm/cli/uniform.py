@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-
 from mmengine.registry import MODELS, init_default_scope
 
 from ..algorithms.budget import uniform_keep
-from .common import add_common, load_config, tool
+from .common import add_common, load_config, parser_of, tool
 
 HELP = """Scale the supernet of a search config uniformly to the config's target and write the structure file.
 
@@ -17,9 +15,7 @@ HELP = """Scale the supernet of a search config uniformly to the config's target
 
 
 def uniform(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog='tools/uniform.py', description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of('uniform', HELP)
     add_common(parser)
     parser.add_argument('out', help='structure file to write')
     parser.add_argument('--depth', action='store_true', help='scale depths by the same factor as widths')

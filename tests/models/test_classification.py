@@ -13,7 +13,6 @@ from mmengine.config import Config
 
 pytest.importorskip('mmpretrain')
 from mmengine.registry import init_default_scope
-from mmpretrain.models import MobileNetV2
 
 from dms_mm import build_slim, make_searchable
 from dms_mm.compat import import_scope
@@ -24,6 +23,7 @@ from dms_mm.registry import MODELS, register_all
 ROOT = Path(__file__).parents[2]
 register_all()
 import_scope('mmpretrain')
+from mmpretrain.models import MobileNetV2  # noqa: E402
 
 
 def classifier(backbone, channels=1, neck=True, head='LinearClsHead'):

@@ -31,7 +31,10 @@ def hugging_face(cls, config, **settings):
     import transformers
 
     model = getattr(transformers, cls)(getattr(transformers, config)(**settings))
-    model.config.use_cache = False
+    # What a decoder caches would be an output of the model; T5's stacks have configs of their own.
+    for module in model.modules():
+        if hasattr(module, 'config'):
+            module.config.use_cache = False
     return model
 
 
