@@ -20,7 +20,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['dms_mm', 'dms_mm.*']),
-    # Configs and tools lie where MMEngine's `dms_mm::family/config.py` and mim look for them; a checkout has links there.
+    # Where MMEngine's `dms_mm::family/config.py` and mim look for configs and tools; a checkout has links there.
     package_data={'dms_mm': ['.mim/model-index.yml', *(f'.mim/{f}' for f in MIM)]},
     entry_points={'console_scripts': ['dms=dms_mm.cli.main:main']},
     python_requires='>=3.10',
