@@ -33,7 +33,7 @@ def prepare_mmpretrain() -> None:
     """
     if _major('transformers') >= 5:
         with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module('mmpretrain.utils.dependency').WITH_MULTIMODAL = False
+            vars(importlib.import_module('mmpretrain.utils.dependency'))['WITH_MULTIMODAL'] = False
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def latency(structure: Path | None) -> float:
 
     import_scope('mmpretrain')
     init_default_scope('mmpretrain')
-    architecture = Config.fromfile(ROOT / 'configs/demo/_supernet.py').architecture
+    architecture = Config.fromfile(ROOT / 'configs/demo/search.py').model.architecture
     # The backbone describes itself on the console when it is built.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         model = (SlimModel(architecture, structure) if structure else build_architecture(architecture)).eval()

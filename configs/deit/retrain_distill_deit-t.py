@@ -1,9 +1,3 @@
-# The teacher of DeiT's own paper is a RegNetY-16GF; timm has weights of it.
-_base_ = ['./retrain_deit-t.py']
+_base_ = ['./retrain_deit-t.py', '../_base_/teachers/regnety-160.py']
 
-model = dict(
-    distillation=dict(
-        teacher=dict(type='mmpretrain.TimmClassifier', model_name='regnety_160.deit_in1k', pretrained=True),
-        losses=[dict(type='dms_mm.KLDivergence'), dict(type='dms_mm.DIST')],
-    )
-)
+model = dict(distillation=_base_.distillation)

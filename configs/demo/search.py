@@ -1,17 +1,14 @@
 # DMS_np: weights and structure together, from scratch, to a tenth of the supernet's MACs.
-_base_ = ['./_data.py', './_schedule.py', './_supernet.py']
-
-model = dict(
-    type='dms_mm.DMS',
-    architecture=_base_.architecture,
-    target=dict(macs=0.1),
-    input_shape=(1, 28, 28),
-    pipeline='np',
-)
-iters = 400
-train_cfg = dict(max_iters=iters)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', T_max=iters - 50, eta_min=1e-3, by_epoch=False, begin=50, end=iters),
+_base_ = [
+    '../_base_/datasets/fashion_mnist_28.py',
+    '../_base_/supernets/resnet18-flat.py',
+    '../_base_/schedules/small_images_search_300it.py',
+    '../_base_/schedules/small_images_sgd.py',
 ]
-custom_hooks = [dict(type='dms_mm.DMSHook'), dict(type='dms_mm.SafeCheckpointHook')]
+
+model = dict(type='dms_mm.DMS', input_shape=(1, 28, 28), target=dict(macs=0.1), pipeline='np')
+train_cfg = dict(max_iters=400)
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].end = param_scheduler[1].begin = 50
+param_scheduler[1].update(end=400, eta_min=1e-3)
+default_hooks = dict(checkpoint=dict(interval=100))

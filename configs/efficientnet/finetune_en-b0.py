@@ -1,8 +1,11 @@
-_base_ = ['./_imagenet_224.py', './_finetune_recipe.py', './_b4.py']
+_base_ = [
+    '../_base_/datasets/imagenet_bs96_timm_224.py',
+    '../_base_/supernets/efficientnet-b4.py',
+    '../_base_/schedules/efficientnet_finetune_90e.py',
+]
 
 model = dict(
     type='dms_mm.SlimModel',
-    architecture=_base_.architecture,
     structure='work_dirs/search_p_en-b0/structure.json',
     checkpoint='work_dirs/search_p_en-b0/slim.pth',
 )

@@ -1,3 +1,7 @@
-_base_ = ['./_imagenet_256.py', './_recipe.py', './_b7.py']
+_base_ = [
+    '../_base_/datasets/imagenet_bs96_timm_256.py',
+    '../_base_/supernets/efficientnet-b7.py',
+    '../_base_/schedules/efficientnet_450e.py',
+]
 
-model = _base_.architecture
+model = dict(_delete_=True, **_base_.model.architecture)

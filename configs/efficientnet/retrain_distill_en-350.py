@@ -1,3 +1,3 @@
-_base_ = ['./retrain_en-350.py', './_teacher.py']
+_base_ = ['./retrain_en-350.py', '../_base_/teachers/efficientnet-b3.py']
 
 model = dict(distillation=_base_.distillation)

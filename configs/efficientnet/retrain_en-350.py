@@ -1,7 +1,3 @@
-_base_ = ['./_imagenet_224.py', './_recipe.py', './_b4.py']
+_base_ = './retrain_en-b0.py'
 
-model = dict(
-    type='dms_mm.SlimModel',
-    architecture=_base_.architecture,
-    structure='work_dirs/search_np_en-350/structure.json',
-)
+model = dict(structure='work_dirs/search_np_en-350/structure.json')

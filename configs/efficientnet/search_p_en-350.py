@@ -1,3 +1,3 @@
-_base_ = ['./search_np_en-350.py']
+_base_ = './search_np_en-350.py'
 
 model = dict(pipeline='p', pretrained='work_dirs/pretrain_b4-224/epoch_450.pth')

@@ -1,7 +1,8 @@
-_base_ = ['./_data.py', './_sgd.py', './_retrain_schedule.py', './_efficientnet.py']
+_base_ = [
+    '../_base_/datasets/fashion_mnist_32.py',
+    '../_base_/supernets/efficientnet-small.py',
+    '../_base_/schedules/small_images_3000it.py',
+    '../_base_/schedules/small_images_sgd.py',
+]
 
-model = dict(
-    type='dms_mm.SlimModel',
-    architecture=_base_.architecture,
-    structure='work_dirs/fashion_mnist/search_efficientnet/structure.json',
-)
+model = dict(type='dms_mm.SlimModel', structure='work_dirs/fashion_mnist/search_efficientnet/structure.json')

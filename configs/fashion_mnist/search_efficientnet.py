@@ -1,9 +1,8 @@
-_base_ = ['./_data.py', './_sgd.py', './_search_schedule.py', './_efficientnet.py']
+_base_ = [
+    '../_base_/datasets/fashion_mnist_32.py',
+    '../_base_/supernets/efficientnet-small.py',
+    '../_base_/schedules/small_images_search_300it.py',
+    '../_base_/schedules/small_images_sgd.py',
+]
 
-model = dict(
-    type='dms_mm.DMS',
-    architecture=_base_.architecture,
-    target=dict(macs=0.2),
-    input_shape=(3, 32, 32),
-    pipeline='np',
-)
+model = dict(type='dms_mm.DMS', input_shape=(3, 32, 32), target=dict(macs=0.2))

@@ -1,9 +1,9 @@
 # MMPretrain's classic recipe of ResNet-50, 100 epochs.
-_base_ = ['mmpretrain::resnet/resnet152_8xb32_in1k.py']
+_base_ = [
+    'mmpretrain::_base_/datasets/imagenet_bs32.py',
+    '../_base_/supernets/resnet152.py',
+    'mmpretrain::_base_/schedules/imagenet_bs256.py',
+    '../_base_/default_runtime.py',
+]
 
-model = dict(
-    _delete_=True,
-    type='dms_mm.SlimModel',
-    architecture=_base_.model,
-    structure='work_dirs/search_np_r50/structure.json',
-)
+model = dict(type='dms_mm.SlimModel', structure='work_dirs/search_np_r50/structure.json')

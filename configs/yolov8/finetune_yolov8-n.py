@@ -1,11 +1,9 @@
 # DMS_p: the kept weights go on by the same recipe, at a tenth of its rate and a fifth of its length.
-_base_ = './_supernet.py'
+_base_ = '../_base_/supernets/yolov8-d05-w05.py'
 
 max_epochs = 100
 model = dict(
-    _delete_=True,
     type='dms_mm.SlimModel',
-    architecture=_base_.architecture,
     structure='work_dirs/search_p_yolov8-n/structure.json',
     checkpoint='work_dirs/search_p_yolov8-n/slim.pth',
 )

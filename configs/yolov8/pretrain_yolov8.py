@@ -1,3 +1,3 @@
-_base_ = './_supernet.py'
+_base_ = '../_base_/supernets/yolov8-d05-w05.py'
 
-model = _base_.architecture
+model = dict(_delete_=True, **_base_.model.architecture)

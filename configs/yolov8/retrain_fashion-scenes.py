@@ -1,8 +1,3 @@
-_base_ = './_fashion_scenes.py'
+_base_ = '../_base_/datasets/fashion_scenes_160.py'
 
-model = dict(
-    _delete_=True,
-    type='dms_mm.SlimModel',
-    architecture=_base_.architecture,
-    structure='work_dirs/search_np_fashion-scenes/structure.json',
-)
+model = dict(type='dms_mm.SlimModel', structure='work_dirs/search_np_fashion-scenes/structure.json')

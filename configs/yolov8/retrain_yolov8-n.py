@@ -1,9 +1,4 @@
 # All 500 epochs of MMYOLO's recipe of YOLOv8-n.
-_base_ = './_supernet.py'
+_base_ = '../_base_/supernets/yolov8-d05-w05.py'
 
-model = dict(
-    _delete_=True,
-    type='dms_mm.SlimModel',
-    architecture=_base_.architecture,
-    structure='work_dirs/search_np_yolov8-n/structure.json',
-)
+model = dict(type='dms_mm.SlimModel', structure='work_dirs/search_np_yolov8-n/structure.json')

@@ -1,12 +1,10 @@
 # One epoch, an eighth of the retraining, to the MACs of YOLOv8-n at 160 px (train_yolov8-n_fashion-scenes.py).
-_base_ = './_fashion_scenes.py'
+_base_ = '../_base_/datasets/fashion_scenes_160.py'
 
 max_epochs = 1
 model = dict(
-    _delete_=True,
     type='dms_mm.DMS',
-    architecture=_base_.architecture,
-    input_shape=_base_.input_shape,
+    input_shape=(3, 160, 160),
     target=dict(macs=0.2528e9),
     # Half of the width that uniform scaling gives: 250 noisy steps are no ground to leave a layer with less.
     search=dict(floor=0.25),

@@ -1,14 +1,8 @@
 # 30 epochs to 4.2G MACs at 640 px; mosaic to the last epoch.
-_base_ = './_supernet.py'
+_base_ = '../_base_/supernets/yolov8-d05-w05.py'
 
 max_epochs = 30
-model = dict(
-    _delete_=True,
-    type='dms_mm.DMS',
-    architecture=_base_.architecture,
-    input_shape=_base_.input_shape,
-    target=dict(macs=4.2e9),
-)
+model = dict(type='dms_mm.DMS', input_shape=(3, 640, 640), target=dict(macs=4.2e9))
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs, dynamic_intervals=None)
 default_hooks = dict(
     param_scheduler=dict(max_epochs=max_epochs),

@@ -1,0 +1,1 @@
+"""The code behind tools/ and the command ``dms``."""

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.hub import get_config
 from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
+from mmengine.utils import is_installed
 
 from ..compat import import_scope, prepare_mmpretrain
 from ..registry import register_all
@@ -58,13 +60,11 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         ValueError: the file is missing or no valid config.
     """
-    if not osp.isfile(args.config):
-        raise ValueError(f'config {args.config} does not exist')
     if 'LOCAL_RANK' not in os.environ:
         os.environ['LOCAL_RANK'] = str(args.local_rank)
     # Before `custom_imports` of the config, which may name mmpretrain.
     prepare_mmpretrain()
-    cfg = Config.fromfile(args.config)
+    cfg = _read(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
@@ -78,6 +78,29 @@ def load_config(args: argparse.Namespace) -> Config:
         if cfg.get(field) is not None:
             _dataloader_defaults(cfg, field)
     return cfg
+
+
+def _read(path: str) -> Config:
+    """A config file, or ``package::family/config.py`` of an installed package."""
+    package, inside, _ = path.partition('::')
+    if inside and is_installed(package):
+        cfg = get_config(path)
+    elif not inside and osp.isfile(path):
+        cfg = Config.fromfile(path)
+    else:
+        raise ValueError(f'config {path} does not exist')
+    _drop_scope(cfg._cfg_dict)
+    return cfg
+
+
+def _drop_scope(value: Any) -> None:
+    """Remove the scope that inheritance by ``dms_mm::`` adds: the toolbox's configs name libraries in every type."""
+    if isinstance(value, dict):
+        if value.get('_scope_') == 'dms_mm':
+            del value['_scope_']
+        value = list(value.values())
+    for entry in value if isinstance(value, (list, tuple)) else ():
+        _drop_scope(entry)
 
 
 def _dataloader_defaults(cfg: Config, field: str) -> None:

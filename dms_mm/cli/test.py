@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mmengine.model import is_model_wrapper
+
 from .common import add_common, build_runner, load_config, parser_of, prepare_launch, tool, training
 
 HELP = """Evaluate a checkpoint: of a search (with its present masks), of a slim model, or of any host config.
@@ -24,7 +26,8 @@ def test(argv: list[str] | None = None) -> dict:
     prepare_launch(cfg)
     cfg.load_from = None
     runner = build_runner(cfg)
-    missing, unexpected = runner.model.load_state_dict(state.get('state_dict', state), strict=False)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    missing, unexpected = model.load_state_dict(state.get('state_dict', state), strict=False)
     if missing or unexpected:
         key = (list(missing) + list(unexpected))[0]
         raise ValueError(f'checkpoint {args.checkpoint} does not fit the model: key {key!r}')

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from ..registry import MODELS
 from .checkpoint import read_checkpoint
+
+
+def host_scope(architecture: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """The scope in which a host library finds its own parts by plain names, wherever the config was inherited from."""
+    kind = architecture.get('type')
+    scope = kind.rpartition('.')[0] if isinstance(kind, str) else ''
+    scope = scope or architecture.get('_scope_')
+    return DefaultScope.overwrite_default_scope(None if scope == 'dms_mm' else scope)
 
 
 def build_architecture(architecture: dict, data_preprocessor: Any = None) -> BaseModel:
@@ -16,7 +27,9 @@ def build_architecture(architecture: dict, data_preprocessor: Any = None) -> Bas
     architecture = dict(architecture)
     if data_preprocessor is not None:
         architecture.setdefault('data_preprocessor', data_preprocessor)
-    model = MODELS.build(architecture)
+    with host_scope(architecture):
+        architecture.pop('_scope_', None)
+        model = MODELS.build(architecture)
     if not isinstance(model, BaseModel):
         raise TypeError(f'architecture must be an MMEngine BaseModel, got {type(model).__name__}')
     return model

@@ -16,6 +16,7 @@ from mmengine.model import BaseModel
 from torch import nn
 
 from ..registry import MODELS
+from .build import host_scope
 
 # Constructor arguments by what they count. Numbers of layers, numbers of channels, numbers of heads, plain factors.
 DEPTHS = {'depths', 'depth', 'layers', 'num_layers', 'num_blocks', 'stage_blocks', 'depth_list', 'serial_depths'}
@@ -322,7 +323,9 @@ def Scaled(  # noqa: N802 (named in configs like the classes beside it)
         architecture.setdefault('data_preprocessor', data_preprocessor)
     factors = _Factors(width, depth)
     with contextlib.ExitStack() as stack:
-        for cls in _classes(architecture):
+        stack.enter_context(host_scope(architecture))
+        classes = _classes(architecture)
+        for cls in classes:
             if issubclass(cls, nn.Module):
                 stack.enter_context(scaled_constructor(cls, factors))
         if width != 1:
@@ -330,7 +333,7 @@ def Scaled(  # noqa: N802 (named in configs like the classes beside it)
         model = MODELS.build(architecture)
     missing = [name for name, used in factors.used.items() if not used]
     if missing:
-        names = ', '.join(sorted(c.__name__ for c in _classes(architecture)))
+        names = ', '.join(sorted(c.__name__ for c in classes))
         raise ValueError(
             f'nothing in {names} is known to count {" or ".join(missing)}; give the architecture scaled by hand, or '
             'add its argument to the tables of dms_mm/models/scale.py'

@@ -179,9 +179,7 @@ def test_accumulation_ema_and_the_other_pipelines(searched, tmp_path):
 def test_plain_host_configs_and_uniform_scaling(tmp_path):
     config = tmp_path / 'plain.py'
     config.write_text(
-        f"_base_ = ['{ROOT}/configs/demo/_data.py', '{ROOT}/configs/demo/_schedule.py', "
-        f"'{ROOT}/configs/demo/_supernet.py']\n"
-        'model = _base_.architecture\n'
+        f"_base_ = '{ROOT}/configs/demo/retrain.py'\nmodel = dict(_delete_=True, **_base_.model.architecture)\n"
     )
     run('train', config, '--work-dir', tmp_path / 'plain', '--cfg-options', *SHORT, 'train_cfg.max_iters=2')
     assert not (tmp_path / 'plain/structure.json').exists()

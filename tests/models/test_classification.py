@@ -217,9 +217,9 @@ def test_readme_adds_a_search_by_inheritance(tmp_path):
     root = make_imagenet(tmp_path / 'imagenet')
     (tmp_path / 'search.py').write_text(search)
     (tmp_path / 'retrain.py').write_text(retrain)
-    train(tmp_path / 'search', root, tmp_path / 'found')
+    train(tmp_path / 'search.py', root, tmp_path / 'found')
     structure = tmp_path / 'found/structure.json'
-    train(tmp_path / 'retrain', root, tmp_path / 'again', **{'model.structure': structure})
+    train(tmp_path / 'retrain.py', root, tmp_path / 'again', **{'model.structure': structure})
     # RepVGG merges its branches for deployment; the slim one must do so too.
     config = Config.fromfile(tmp_path / 'retrain.py')
     model = SlimModel(config.model.architecture, structure, data_preprocessor=config.data_preprocessor).eval()

@@ -194,7 +194,7 @@ def coco_metrics(found, path):
 
 @pytest.mark.slow
 def test_slim_masked_and_reloaded_detector_predict_the_same(tmp_path):
-    architecture = Config.fromfile(ROOT / 'configs/yolov8/_fashion_scenes.py').architecture
+    architecture = Config.fromfile(ROOT / 'configs/_base_/datasets/fashion_scenes_160.py').model.architecture
     space = randomly_cut(build(architecture), (3, 160, 160))
     from mmdet.structures import DetDataSample
 
@@ -285,7 +285,7 @@ def test_full_size_configs_pretrain_search_and_retrain(scenes, tmp_path):
         assert structure['supernet']['macs'] == full
         return str(folder / 'structure.json')
 
-    model = build(Config.fromfile(ROOT / 'configs/yolov8/_supernet.py').architecture).to('meta')
+    model = build(Config.fromfile(ROOT / 'configs/_base_/supernets/yolov8-d05-w05.py').model.architecture).to('meta')
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, 640, 640, device='meta'), mode='tensor')
     full = counter.get_total_flops() // 2

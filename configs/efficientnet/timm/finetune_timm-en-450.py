@@ -1,8 +1,6 @@
-_base_ = ['../_imagenet_224.py', '../_finetune_recipe.py', './_b4.py']
+_base_ = './finetune_timm-en-b0.py'
 
 model = dict(
-    type='dms_mm.SlimModel',
-    architecture=_base_.architecture,
     structure='work_dirs/search_p_timm-en-450/structure.json',
     checkpoint='work_dirs/search_p_timm-en-450/slim.pth',
 )

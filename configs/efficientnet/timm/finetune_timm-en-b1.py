@@ -1,8 +1,11 @@
-_base_ = ['../_imagenet_256.py', '../_finetune_recipe.py', './_b7.py']
+_base_ = [
+    '../../_base_/datasets/imagenet_bs96_timm_256.py',
+    '../../_base_/supernets/timm-efficientnet-b7.py',
+    '../../_base_/schedules/efficientnet_finetune_90e.py',
+]
 
 model = dict(
     type='dms_mm.SlimModel',
-    architecture=_base_.architecture,
     structure='work_dirs/search_p_timm-en-b1/structure.json',
     checkpoint='work_dirs/search_p_timm-en-b1/slim.pth',
 )

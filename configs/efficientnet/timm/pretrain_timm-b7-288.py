@@ -1,3 +1,7 @@
-_base_ = ['../_imagenet_288.py', '../_recipe.py', './_b7.py']
+_base_ = [
+    '../../_base_/datasets/imagenet_bs96_timm_288.py',
+    '../../_base_/supernets/timm-efficientnet-b7.py',
+    '../../_base_/schedules/efficientnet_450e.py',
+]
 
-model = _base_.architecture
+model = dict(_delete_=True, **_base_.model.architecture)

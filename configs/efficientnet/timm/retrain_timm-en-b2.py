@@ -1,7 +1,7 @@
-_base_ = ['../_imagenet_288.py', '../_recipe.py', './_b7.py']
+_base_ = [
+    '../../_base_/datasets/imagenet_bs96_timm_288.py',
+    '../../_base_/supernets/timm-efficientnet-b7.py',
+    '../../_base_/schedules/efficientnet_450e.py',
+]
 
-model = dict(
-    type='dms_mm.SlimModel',
-    architecture=_base_.architecture,
-    structure='work_dirs/search_np_timm-en-b2/structure.json',
-)
+model = dict(type='dms_mm.SlimModel', structure='work_dirs/search_np_timm-en-b2/structure.json')

@@ -1,8 +1,7 @@
-_base_ = ['../_imagenet_256.py', '../_search_recipe.py', './_b7.py']
+_base_ = [
+    '../../_base_/datasets/imagenet_bs96_timm_256.py',
+    '../../_base_/supernets/timm-efficientnet-b7.py',
+    '../../_base_/schedules/efficientnet_search_30e.py',
+]
 
-model = dict(
-    type='dms_mm.DMS',
-    architecture=_base_.architecture,
-    input_shape=_base_.input_shape,
-    target=dict(macs=0.68e9),
-)
+model = dict(type='dms_mm.DMS', input_shape=(3, 256, 256), target=dict(macs=0.68e9))

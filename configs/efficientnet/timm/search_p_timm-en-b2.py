@@ -1,3 +1,3 @@
-_base_ = ['./search_np_timm-en-b2.py']
+_base_ = './search_np_timm-en-b2.py'
 
 model = dict(pipeline='p', pretrained='work_dirs/pretrain_timm-b7-288/epoch_450.pth')

@@ -1,0 +1,3 @@
+_base_ = ['./retrain_timm-deit-t.py', '../../_base_/teachers/regnety-160.py']
+
+model = dict(distillation=_base_.distillation)
