@@ -23,7 +23,6 @@ from .mutators.fold import (
     OutputMask,
     fold_of,
     install,
-    is_affine,
     strip,
 )
 from .reasons import remedy_of
@@ -124,12 +123,11 @@ class SearchSpace:
         for unit in self.units.values():
             if isinstance(unit, DepthUnit):
                 for k, block in enumerate(unit.blocks):
-                    ends = [self.model.get_submodule(f'{block}.{b}') for b in unit.branches[k]]
-                    if not all(map(is_affine, ends)):
-                        ends = list(self.model.get_submodule(block).modules())
-                    scores[unit.start + k] = sum(
-                        p.abs().sum() for m in ends for p in m._parameters.values() if p is not None
-                    )
+                    ends = list(unit.carriers[k].values())
+                    carry = [parameters[name] for names in ends for name in names]
+                    if not all(ends):
+                        carry = list(self.model.get_submodule(block).parameters())
+                    scores[unit.start + k] = sum(p.abs().sum() for p in carry)
         return scores
 
     def _unit(self, name: str) -> MutableUnit:
@@ -583,14 +581,13 @@ def _install(space: SearchSpace, traced: Trace) -> None:
     for unit in space.units.values():
         if not isinstance(unit, DepthUnit):
             continue
-        for element, (block, branches) in enumerate(zip(unit.blocks, unit.branches)):
-            for branch in branches:
-                module = model.get_submodule(f'{block}.{branch}')
-                if is_affine(module):
-                    for key, p in module._parameters.items():
-                        if p is not None and key in ('weight', 'bias'):
-                            fold_of(module, key, bank).scalars.append((unit.index, element))
-                else:
+        for element, (block, carriers) in enumerate(zip(unit.blocks, unit.carriers)):
+            for branch, names in carriers.items():
+                for name in names:
+                    for fold in folds(name):
+                        fold.scalars.append((unit.index, element))
+                if not names:
+                    module = model.get_submodule(f'{block}.{branch}')
                     module.register_forward_hook(OutputMask(bank, unit.index, element))
 
 
