@@ -114,7 +114,7 @@ def reference_gradients(space, plain, masks, x):
         handles.append(module.register_forward_pre_hook(pre))
     for unit in space.units.values():
         if unit.kind == 'depth':
-            for k, (block, branches) in enumerate(zip(unit.blocks, unit.branches)):
+            for k, (block, branches) in enumerate(zip(unit.blocks, unit.carriers)):
                 for branch in branches:
                     index = (unit.index, k)
                     handles.append(

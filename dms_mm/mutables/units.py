@@ -51,13 +51,19 @@ class ChannelUnit(MutableUnit):
 @UNITS.register_module(name=['DepthUnit', 'depth'])
 @dataclass(kw_only=True)
 class DepthUnit(MutableUnit):
-    """Consecutive residual blocks of a stage, one element a block; ``branches`` names the modules, relative to
-    each block, whose outputs are added to its input and take its mask."""
+    """Consecutive residual blocks of a stage, one element a block.
+
+    Attributes:
+        blocks: their modules.
+        carriers: for each block the ends of what is added to its input (modules or parameters, relative to the block)
+            -> the parameters that this end is linear in and that take the mask together; none where the output of
+            the module is multiplied.
+    """
 
     kind: ClassVar[str] = 'depth'
     min_keep: int = 0
     blocks: list[str] = field(default_factory=list)
-    branches: list[list[str]] = field(default_factory=list, repr=False)
+    carriers: list[dict[str, tuple[str, ...]]] = field(default_factory=list, repr=False)
 
     @property
     def temperature(self) -> float:

@@ -1,9 +1,9 @@
-"""Residual blocks that depth search may remove: a table from block class to the branch that takes the mask.
+"""Residual blocks that depth search may remove: modules that the trace saw return their input plus branches.
 
-An adapter looks at a block and names the last module of its residual branch (relative to the block), or returns None
-if the block has no plain shortcut. If that module is affine (a norm or a layer with weight and bias), the mask folds
-into its parameters; else it multiplies the module's output. Whether a block may go is then decided by the trace: its
-output has the same shape and the same elements as its input.
+What else gives its input back without a branch, as no trace can know, is named by a user: an adapter looks at a block
+and names the last module of its branch (relative to the block), or returns None if this block has no plain shortcut.
+The mask goes to the last parameters that the branch is linear in; where there are none it multiplies an output. Whether
+a block may go is decided by the trace: its output has the same shape and the same elements as its input.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch import nn
 from ..mutables import DepthUnit
 from ..registry import BLOCKS
 from ..tracing import Elements, Gate, IntArray, Trace
-from .fold import is_affine
+from ..tracing.carriers import Carriers, carriers_of
 
 Adapter = Callable[[Any], 'str | None']
-Runs = dict[str, list[list[tuple[str, list[str]]]]]  # container -> runs of (block, its branches)
+Run = list[tuple[str, Carriers]]  # blocks that follow each other, each with the ends of its branches
+Runs = dict[str, list[Run]]  # by container
 
 
 def register_block(*classes: str) -> Callable[[Adapter], Adapter]:
@@ -33,79 +34,6 @@ def register_block(*classes: str) -> Callable[[Adapter], Adapter]:
         return adapter
 
     return register
-
-
-@register_block('torchvision.models.resnet.BasicBlock', 'torchvision.models.resnet.Bottleneck')
-def torchvision_resnet(block: Any) -> str | None:
-    if block.downsample is not None:
-        return None
-    return 'bn3' if hasattr(block, 'bn3') else 'bn2'
-
-
-@register_block('torchvision.models.mobilenetv2.InvertedResidual')
-def torchvision_mobilenet_v2(block: Any) -> str | None:
-    return f'conv.{len(block.conv) - 1}' if block.use_res_connect else None
-
-
-@register_block('torchvision.models.mobilenetv3.InvertedResidual')
-def torchvision_mobilenet_v3(block: Any) -> str | None:
-    return f'block.{len(block.block) - 1}.1' if block.use_res_connect else None
-
-
-@register_block('torchvision.models.efficientnet.MBConv', 'torchvision.models.efficientnet.FusedMBConv')
-def torchvision_efficientnet(block: Any) -> str | None:
-    return f'block.{len(block.block) - 1}.1' if block.use_res_connect else None
-
-
-@register_block('timm.models.resnet.BasicBlock', 'timm.models.resnet.Bottleneck', 'timm.models.res2net.Bottle2neck')
-def timm_resnet(block: Any) -> str | None:
-    last = getattr(block, 'act3', None) or getattr(block, 'act2', None) or getattr(block, 'relu', None)
-    # The activation behind the sum leaves an input that it made as it is only if it rectifies.
-    if block.downsample is not None or not isinstance(last, (nn.ReLU, nn.Identity)):
-        return None
-    if getattr(block, 'se', None) is not None:
-        return 'se'
-    return 'bn3' if hasattr(block, 'bn3') else 'bn2'
-
-
-@register_block(
-    'timm.models._efficientnet_blocks.InvertedResidual',
-    'timm.models._efficientnet_blocks.DepthwiseSeparableConv',
-    'timm.models._efficientnet_blocks.EdgeResidual',
-)
-def timm_efficientnet(block: Any) -> str | None:
-    if not block.has_skip:
-        return None
-    return 'bn3' if hasattr(block, 'bn3') else 'bn2'
-
-
-@register_block('timm.models.regnet.Bottleneck')
-def timm_regnet(block: Any) -> str | None:
-    plain = isinstance(block.downsample, (nn.Identity, type(None))) and isinstance(block.act3, (nn.ReLU, nn.Identity))
-    return 'conv3.bn' if plain else None
-
-
-@register_block('mmpretrain.models.backbones.resnet.BasicBlock', 'mmpretrain.models.backbones.resnet.Bottleneck')
-@register_block('mmdet.models.backbones.resnet.BasicBlock', 'mmdet.models.backbones.resnet.Bottleneck')
-def mm_resnet(block: Any) -> str | None:
-    if block.downsample is not None:
-        return None
-    return block.norm3_name if hasattr(block, 'norm3_name') else block.norm2_name
-
-
-@register_block('mmpretrain.models.backbones.mobilenet_v2.InvertedResidual')
-def mmpretrain_mobilenet_v2(block: Any) -> str | None:
-    return f'conv.{len(block.conv) - 1}.bn' if block.use_res_connect else None
-
-
-@register_block('mmpretrain.models.utils.inverted_residual.InvertedResidual')
-def mmpretrain_inverted_residual(block: Any) -> str | None:
-    return 'linear_conv.bn' if block.with_res_shortcut else None
-
-
-@register_block('mmpretrain.models.backbones.efficientnet.EdgeResidual')
-def mmpretrain_edge_residual(block: Any) -> str | None:
-    return 'conv2.bn' if block.with_residual else None
 
 
 def class_path(module: nn.Module) -> str:
@@ -134,12 +62,30 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
     Raises:
         ValueError: an adapter or a config entry names a branch that the block doesn't have.
     """
-    position = {path: i for i, path in enumerate(trace.order)}
+    runs = _runs(model, trace, extra)
+    units = []
+    for parent, groups in _joined(runs, trace).items():
+        groups = [g for g in groups if g]
+        for k, group in enumerate(groups):
+            name = f'{parent or "model"}/depth' + (f'{k}' if len(groups) > 1 else '')
+            carriers = [{end[len(path) + 1 :]: names for end, names in ends.items()} for path, ends in group]
+            units.append(
+                DepthUnit(
+                    name=name,
+                    size=len(group),
+                    blocks=[path for path, _ in group],
+                    carriers=carriers,
+                )
+            )
+    return units
+
+
+def _runs(model: nn.Module, trace: Trace, extra: Mapping[str, str] | None) -> Runs:
     runs: Runs = {}
     matched: set[str] = set()
     for path, module in model.named_modules():
         adapter = adapter_of(module, extra)
-        found = trace.residual.get(path, [])
+        found = trace.residual.get(path)
         if not path or (adapter is None and (not found or any(r.startswith(path + '.') for r in trace.residual))):
             continue
         matched.update(
@@ -147,33 +93,33 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
         )
         parent, _, child = path.rpartition('.')
         groups = runs.setdefault(parent, [[]])
-        branch = adapter(module) if adapter is not None else None
-        branches = [branch] if branch is not None else [r[len(path) + 1 :] for r in found if adapter is None]
-        if not branches or path not in position or not _same_elements(trace, path):
+        ends = found if adapter is None else _named_ends(trace, path, module, adapter)
+        if not ends or path not in trace.io or not _same_elements(trace, path):
             groups.append([])
             continue
-        try:
-            branches = [f'{b}.{tail}' if (tail := _tail(module.get_submodule(b))) else b for b in branches]
-        except AttributeError as error:
-            raise ValueError(
-                f'block {path!r} ({class_path(module)}) has no submodule {branch!r} to carry its depth mask'
-            ) from error
         # A non-numeric or skipped child name ends a run: blocks of a unit follow each other.
         last = groups[-1][-1][0].rpartition('.')[2] if groups[-1] else None
         if last is not None and _number(child) != _number(last) + 1:
             groups.append([])
-        groups[-1].append((path, branches))
+        groups[-1].append((path, ends))
     missing = [name for name in extra or () if name not in matched]
     if missing:
         raise ValueError(f'no module of class {missing[0]!r} (entry of `blocks`) is in the model')
-    units = []
-    for parent, groups in _joined(runs, trace).items():
-        groups = [g for g in groups if g]
-        for k, group in enumerate(groups):
-            name = f'{parent or "model"}/depth' + (f'{k}' if len(groups) > 1 else '')
-            blocks = [path for path, _ in group]
-            units.append(DepthUnit(name=name, size=len(group), blocks=blocks, branches=[b for _, b in group]))
-    return units
+    return runs
+
+
+def _named_ends(trace: Trace, path: str, block: nn.Module, adapter: Adapter) -> Carriers:
+    """What takes the mask of the branch that an adapter names."""
+    branch = adapter(block)
+    if branch is None:
+        return {}
+    try:
+        block.get_submodule(branch)
+    except AttributeError as error:
+        raise ValueError(
+            f'block {path!r} ({class_path(block)}) has no submodule {branch!r} to carry its depth mask'
+        ) from error
+    return carriers_of(trace, path, f'{path}.{branch}')
 
 
 def close_gates(model: nn.Module, trace: Trace, units: Sequence[DepthUnit]) -> None:
@@ -218,7 +164,7 @@ def readers_of(trace: Trace, gate: Gate) -> list[tuple[str, int]]:
 def _joined(runs: Runs, trace: Trace) -> Runs:
     """Runs of one block each whose containers follow each other (``blocks.0.fn``, ``blocks.1.fn``) as one run."""
     result: Runs = {}
-    chain: list[tuple[str, list[tuple[str, list[str]]]]] = []  # parents of one block each, and the blocks
+    chain: list[tuple[str, Run]] = []  # parents of one block each, and the blocks
 
     def close() -> None:
         if len(chain) > 1:
@@ -256,16 +202,6 @@ def _same_place(trace: Trace, a: str, b: str) -> bool:
 
 def _parts(trace: Trace, signature: Any) -> list[Any]:
     return sorted((d, trace.elements.parts(ids).tolist()) for d, ids in signature[1])
-
-
-def _tail(module: nn.Module) -> str:
-    """The affine layer at the end of a chain, past what does nothing in a mask's way; '' if there is none."""
-    if isinstance(module, nn.Sequential):
-        for name, child in reversed(list(module.named_children())):
-            if not isinstance(child, (nn.Identity, nn.Dropout)):
-                deeper = _tail(child)
-                return f'{name}.{deeper}' if deeper else name if is_affine(child) else ''
-    return ''
 
 
 def _number(name: str) -> int:

@@ -77,7 +77,7 @@ def set_depth_units(units: Sequence[DepthUnit], overrides: Overrides | None = No
     for unit in units:
         chosen = settings_of(unit.name, DepthUnit, dict(min_blocks=unit.min_keep), given, unmatched)
         if not chosen['ignore']:
-            places = dict(name=unit.name, size=unit.size, blocks=unit.blocks, branches=unit.branches)
+            places = dict(name=unit.name, size=unit.size, blocks=unit.blocks, carriers=unit.carriers)
             least = min(unit.size, chosen['min_blocks'])
             result.append(make_unit(chosen, ['min_blocks'], min_keep=least, **places))
     check_matched(unmatched, [u.name for u in units])

@@ -193,15 +193,3 @@ def strip(model: nn.Module) -> nn.Module:
             if isinstance(hook, OutputMask):
                 del module._forward_hooks[key]
     return model
-
-
-def is_affine(module: nn.Module) -> bool:
-    """Output is linear in the module's weight and bias together."""
-    kinds = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
-    # timm's BatchNormAct2d is a norm with an activation behind it: linear only if that is the identity.
-    act = getattr(module, 'act', None)
-    return (
-        isinstance(module, kinds)
-        and isinstance(getattr(module, 'weight', None), Tensor)
-        and (act is None or isinstance(act, nn.Identity))
-    )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..mutables import DepthUnit, MutableUnit, Ownership
 from ..topk import TopkBank
 from ..tracing import IntArray, Trace
-from .fold import Compact, Fold, MaskedConvolution, MaskedNorm, OutputMask, fold_of, is_affine, replace_forward
+from .fold import Compact, Fold, MaskedConvolution, MaskedNorm, OutputMask, fold_of, replace_forward
 
 Piece = tuple[list[int], Tensor | None]  # units of a dimension, and the index of every position; see Fold
 
@@ -79,7 +79,7 @@ def install(model: nn.Module, trace: Trace, ownership: Ownership, units: Sequenc
     _replace_forwards(model, trace, lines, bank)
     for unit in units:
         if isinstance(unit, DepthUnit):
-            _mask_blocks(model, unit, bank)
+            _mask_blocks(model, unit, holders, bank)
 
 
 def _holders(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
@@ -129,13 +129,14 @@ def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkB
         replace_forward(Compact(model.get_submodule(path), mixing.dim, mask_of(lines.ownership.owner(ids))))
 
 
-def _mask_blocks(model: nn.Module, unit: DepthUnit, bank: TopkBank) -> None:
-    for element, (block, branches) in enumerate(zip(unit.blocks, unit.branches)):
-        for branch in branches:
-            module = model.get_submodule(f'{block}.{branch}')
-            if not is_affine(module):
-                module.register_forward_hook(OutputMask(bank, unit.index, element))
-                continue
-            for key in ('weight', 'bias'):
-                if module._parameters.get(key) is not None:
+def _mask_blocks(
+    model: nn.Module, unit: DepthUnit, holders: dict[str, list[tuple[nn.Module, str]]], bank: TopkBank
+) -> None:
+    for element, (block, carriers) in enumerate(zip(unit.blocks, unit.carriers)):
+        for branch, names in carriers.items():
+            for name in names:
+                for module, key in holders[name]:
                     fold_of(module, key, bank).scalars.append((unit.index, element))
+            if not names:
+                end = model.get_submodule(f'{block}.{branch}')
+                end.register_forward_hook(OutputMask(bank, unit.index, element))

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ..mutables import DepthUnit, MutableUnit, Ownership
 from ..topk import TopkBank
 from ..tracing import Trace
-from .fold import is_affine
 
 
 @torch.no_grad()
@@ -36,10 +35,9 @@ def l1_scores(
     for unit in units:
         if isinstance(unit, DepthUnit):
             for k, block in enumerate(unit.blocks):
-                ends = [model.get_submodule(f'{block}.{branch}') for branch in unit.branches[k]]
-                if not all(map(is_affine, ends)):
-                    ends = list(model.get_submodule(block).modules())
-                scores[unit.start + k] = sum(
-                    p.abs().sum() for m in ends for p in m._parameters.values() if p is not None
-                )
+                ends = list(unit.carriers[k].values())
+                carry = [parameters[name] for names in ends for name in names]
+                if not all(ends):
+                    carry = list(model.get_submodule(block).parameters())
+                scores[unit.start + k] = sum(p.abs().sum() for p in carry)
     return scores

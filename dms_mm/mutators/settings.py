@@ -14,7 +14,7 @@ Overrides = Mapping[str, Mapping[str, Any]]
 Unit = TypeVar('Unit', bound=MutableUnit)
 
 # What a unit is told by the trace, and no setting.
-PLACES = {'name', 'size', 'min_keep', 'round_to', 'index', 'start', 'roots', 'blocks', 'branches'}
+PLACES = {'name', 'size', 'min_keep', 'round_to', 'index', 'start', 'roots', 'blocks', 'carriers'}
 
 
 def is_of_depth(pattern: str) -> bool:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map
 
 from ..registry import OPERATORS
 from .ledger import Call, Entries, Ledger, Trace, tensors_of
-from .residual import note_sum
+from .residual import follow
 from .rules.pointwise import pointwise
 
 
@@ -88,14 +88,14 @@ class Tracer(TorchDispatchMode):
 
     def _follow(self, func: Any, call: Call, tensors: list[Any], out: Any, args: Any, kwargs: Any) -> None:
         """Let the rule write what becomes of the ids, and complete the call."""
-        self.ledger.use(tensors)
         if any(call.input_axes) or call.name in CONSTANTS:
             try:
                 self._apply(func, call.name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:
                 raise TraceError(f'rule of {call.name} failed in {call.module!r}: {error!r}') from error
-        note_sum(self.ledger, call.name, out, tensors)
         results = tensors_of(out)
+        self.ledger.use(tensors, results)
+        follow(self.ledger, func, out, tensors, args, kwargs)
         call.shapes = _shapes(results)
         call.axes = [list(Ledger.entries(x)) for x in results]
         call.free = [Ledger.free(x) for x in results]

@@ -16,8 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import stateless
 from torch.utils._pytree import tree_flatten, tree_map
 
-from . import wholes
+from . import carriers, wholes
 from .dispatch import TraceError, Tracer
+from .flow import Flow, Origin
 from .ledger import Ledger, Trace, tensors_of
 from .modules import module_stack
 
@@ -78,6 +79,7 @@ def _trace_mode(
         for _, ids in Ledger.entries(x):
             result.elements.freeze(ids, 'an output of the model')
     result.calls.append(tracer.calls)
+    carriers.add_forward(tracer.ledger)
 
 
 def _close(result: Trace) -> None:
@@ -92,6 +94,7 @@ def _close(result: Trace) -> None:
         for d, line in enumerate(result.params[source]):
             if np.isin(result.elements.parts(line), wanted[wanted >= 0]).any():
                 result.producers[source, d] = None
+    carriers.find_blocks(result)
 
 
 def run_fake(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forward_fn: Forward | None = None) -> Any:
@@ -112,6 +115,8 @@ def run_fake(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forw
             seen[id(x)] = fake = fake_copy(mode, x)
             if name in params:
                 tracer.ledger.put(fake, list(enumerate(params[name])), name, frozenset([name]))
+            learnt = isinstance(x, nn.Parameter) and name in params
+            fake._dms_flow = Flow(False, (Origin(parameter=name),) if learnt else ())  # type: ignore[attr-defined]
         tensors[name] = seen[id(x)]
     data = fake_inputs(mode, inputs)
     with (

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .elements import Elements, IntArray
+from .flow import Joint
 
 Axes = list[tuple[int, IntArray]]
 Entries = list[tuple[tuple[int, ...], IntArray]]
@@ -82,7 +83,12 @@ class Trace:
     biases: list[tuple[IntArray, IntArray]] = field(default_factory=list)  # rows of a weight, entries of its bias
     heads: list[IntArray] = field(default_factory=list)  # batch dimensions of products of two activations
     head_dims: list[IntArray] = field(default_factory=list)  # their contracted and last dimensions
-    residual: dict[str, list[str]] = field(default_factory=dict)  # module that adds to its input -> what it adds
+    # Module that adds to its input -> what it adds (modules, parameters) -> the parameters that this is linear in.
+    residual: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    sums: dict[str, tuple[Joint, ...] | None] = field(default_factory=dict)  # the same as met, None for no such module
+    made: dict[str, Joint] = field(default_factory=dict)  # module -> what its output scales with
+    uses: dict[str, list[frozenset[str]]] = field(default_factory=dict)  # parameter -> modules running at each use
+    callers: dict[str, list[frozenset[str]]] = field(default_factory=dict)  # module -> modules running at each call
     calling: dict[str, None] = field(default_factory=dict)  # modules with several arguments, or a tuple as output
     outputs: dict[str, int] = field(default_factory=dict)  # module that returns a tuple -> its length
     gates: dict[str, Gate] = field(default_factory=dict)  # block -> its part of a concatenation
@@ -119,7 +125,7 @@ class Ledger:
         elements: those of the trace.
         stack: paths of the modules that are running, the innermost last.
         inputs: module -> its first tensor.
-        rectified: modules whose input has no negative values.
+        blocks, made, uses, callers: this forward's part of ``sums`` and the others of the trace.
     """
 
     def __init__(self, trace: Trace, record_costs: bool = True) -> None:
@@ -128,7 +134,10 @@ class Ledger:
         self.record_costs = record_costs
         self.stack: list[str] = ['']
         self.inputs: dict[str, Any] = {}
-        self.rectified: set[str] = set()
+        self.blocks: dict[str, tuple[Joint, ...] | None] = {}
+        self.made: dict[str, Joint] = {}
+        self.uses: dict[str, list[frozenset[str]]] = {}
+        self.callers: dict[str, list[frozenset[str]]] = {}
         self._starts: list[int] = []
         self._owners: list[ParamDim] = []
         self._end = 0
@@ -246,9 +255,12 @@ class Ledger:
             owners.update(self._owners[i] for i in index)
         return owners
 
-    def use(self, parameters: Iterable[Any]) -> None:
-        """These parameters take part in the forward."""
-        self.trace.used.update(name for p in parameters if (name := self.source(p)))
+    def use(self, parameters: Iterable[Any], results: Sequence[Any] = ()) -> None:
+        """These parameters take part in the forward; ``results`` may be rearrangements of them."""
+        names = {name for p in parameters if (name := self.source(p))}
+        self.trace.used |= names
+        for name in names.difference(self.source(x) for x in results):
+            self.uses.setdefault(name, []).append(frozenset(self.stack))
 
     def cost(self, factor: float, dims: Sequence[tuple[Any, int]]) -> None:
         """MACs of the present call: ``factor`` times the kept positions of each ``(tensor, dimension)``."""
@@ -265,7 +277,9 @@ class Ledger:
         for k, x in enumerate(tensors):
             path = getattr(x, '_dms_from', None)
             before = next((j for j in range(k) if path and tensors[j] is self.inputs.get(path)), None)
-            if path not in self.trace.residual or before is None or len(parts[k]) != len(parts[before]):
+            if not path or not (self.trace.sums.get(path) or self.blocks.get(path)):
+                continue
+            if before is None or len(parts[k]) != len(parts[before]):
                 continue
             gate = self.trace.gates[path].id if path in self.trace.gates else int(self.elements.new(1)[0])
             result[k] = self.elements.new(len(parts[k]))

@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import wholes
+from . import residual, wholes
 from .dispatch import Tracer
 from .ledger import Ledger, tensors_of
-from .residual import sums
 
 
 @contextlib.contextmanager
@@ -37,6 +36,8 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
     def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
         x = next(iter(tensors_of((args, kwargs))), None)
         _begin(tracer.ledger, path, x)
+        if x is not None and tracer.on_call is None and not tracer.suspended:
+            residual.begin(path, x)
         if tracer.suspended:
             tracer.suspended += 1
         elif x is not None and tracer.on_call is None:
@@ -53,6 +54,8 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
             tracer.suspended -= 1
             if not tracer.suspended:
                 running.pop().trace(tracer.ledger, path, module, tensors_of((args, kwargs))[0], out)
+        if tracer.on_call is None and not tracer.suspended:
+            residual.end(tracer.ledger, path, out, tensors_of(out))
         _end(tracer.ledger, path, out, len(args) + len(kwargs))
 
     return begin, end
@@ -66,21 +69,13 @@ def _begin(ledger: Ledger, path: str, x: Any) -> None:
     trace.io[path] = (_signature(x), None)
     if x is not None:
         ledger.inputs[path] = x
-        x._dms_sums = {**sums(x), path: ()}
-        (ledger.rectified.add if getattr(x, '_dms_rectified', False) else ledger.rectified.discard)(path)
+    ledger.callers.setdefault(path, []).append(frozenset(ledger.stack))
 
 
 def _end(ledger: Ledger, path: str, out: Any, arguments: int) -> None:
     ledger.stack.pop()
     trace = ledger.trace
-    results = tensors_of(out)
-    first = results[0] if results else None
-    if first is not None:
-        branches = sums(first).get(path, ())
-        # What returns more than its sum is asked for more than that.
-        if branches and path not in trace.residual and len(results) == 1:
-            trace.residual[path] = list(branches)
-        first._dms_from = path
+    first = next(iter(tensors_of(out)), None)
     if isinstance(out, tuple):
         trace.outputs[path] = len(out)
     if isinstance(out, tuple) or arguments > 1:

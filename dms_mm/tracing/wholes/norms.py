@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...registry import WHOLES
+from ..flow import scales_with
 from ..ledger import Entries, Ledger, tensors_of
 from .probe import random_copy, without_modes
 
@@ -44,6 +45,10 @@ class NormSpec:
 
     def trace(self, ledger: Ledger, path: str, module: nn.Module, x: Any, out: Any) -> None:
         trace_norm(ledger, path, module, self, x, out)
+        own = {k: p for k in GAINS + BIASES if (p := module._parameters.get(k)) is not None}
+        linear = not self.offset and self.kind != 'response' and not any(True for _ in module.children())
+        if linear and not own.keys().isdisjoint(GAINS) and isinstance(out, Tensor):
+            scales_with(out, [ledger.source(p) for p in own.values()])
 
 
 def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...registry import WHOLES
+from ..flow import scales_with
 from ..ledger import Entries, Ledger
 from ..rules.convolution import convolution
 from .probe import random_copy, without_modes
@@ -125,4 +126,6 @@ def trace_standardised(ledger: Ledger, path: str, module: Any, spec: StandardSpe
         rows, own = ledger.along(weight, 0), ledger.along(gain, 0)
         for ids in own:
             ledger.elements.union(ids, rows[0])
+    # Masks of its rows come behind the standardisation, and so does that of its block.
+    scales_with(out, [ledger.source(p) for p in (weight, bias) if p is not None])
     ledger.trace.standardised[path] = (spec, ledger.along(weight, 1)[0] if ledger.along(weight, 1) else None)
