@@ -59,14 +59,20 @@ def register_all() -> None:
             importlib.import_module(place)
 
 
-def unknown(what: str, name: object, names: Iterable[object], plural: str | None = None, where: str = '') -> ValueError:
-    """The error for a ``name`` that is none of ``names``: it tells the nearest one, and all."""
+def nearest(name: object, names: Iterable[object]) -> str:
+    """`` did you mean ...?`` with the one of ``names`` that is most like ``name``; empty if none is."""
     known = list(dict.fromkeys(str(n) for n in names))
     folded = {n.casefold(): n for n in reversed(known)}
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     near = near or [folded[n] for n in difflib.get_close_matches(str(name).casefold(), folded, n=1, cutoff=0.5)]
-    hint = f' did you mean {near[0]!r}?' if near else ''
-    return ValueError(f'unknown {what} {name!r}{where};{hint} {plural or what + "s"} are: {", ".join(known) or "none"}')
+    return f' did you mean {near[0]!r}?' if near else ''
+
+
+def unknown(what: str, name: object, names: Iterable[object], plural: str | None = None, where: str = '') -> ValueError:
+    """The error for a ``name`` that is none of ``names``: it tells the nearest one, and all."""
+    known = list(dict.fromkeys(str(n) for n in names))
+    listed = f'{plural or what + "s"} are: {", ".join(known) or "none"}'
+    return ValueError(f'unknown {what} {name!r}{where};{nearest(name, known)} {listed}')
 
 
 def registered(registry: Registry, name: str) -> bool:

@@ -189,6 +189,8 @@ CONFIG = dict(
         (dict(target=dict(parms=0.5)), r"unknown resource 'parms'; did you mean 'params'\?"),
         (dict(target=0.5), 'the target must name resources'),
         (dict(target=dict(macs=3)), 'taken as a share, above the supernet'),
+        (dict(distillation=dict(teecher=1)), r"unknown option 'teecher' of `distillation`; did you mean 'teacher'\?"),
+        (dict(space=dict(ignore=['head.fcc'])), r"'head.fcc' in `ignore` .*; did you mean 'head.fc'\?"),
         (dict(pipeline='npp'), r"unknown pipeline 'npp'; did you mean 'np'\?"),
     ],
 )

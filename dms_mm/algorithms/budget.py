@@ -39,6 +39,8 @@ def _absolute(name: str, value: object, full: float, smallest: float) -> float:
     if not math.isfinite(value) or value <= 0:
         raise ValueError(f'target {name}={value} must be above 0')
     value = float(value)
+    if not full > smallest:
+        raise ValueError(f'nothing that can be removed changes {name}, which is {full:,} for every structure')
     count = value * full if value <= 1 else value
     asked = f'target {name}={value:g}'
     if count > full:

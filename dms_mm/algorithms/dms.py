@@ -34,7 +34,7 @@ class DMS(BaseModel):
         pipeline: ``'np'`` trains weights from scratch, ``'p'`` from ``pretrained``, ``'p-'`` keeps the weights of
             ``pretrained`` and learns the structure alone (table 1).
         pretrained: checkpoint of the supernet, for ``'p'`` and ``'p-'``.
-        space: options of :func:`make_searchable`.
+        space: options of :func:`make_searchable`, resources and a selector of one's own among them.
         search: options of :class:`Search`.
         distillation: a teacher beside the labels while the search trains weights and structure: arguments of
             :class:`dms_mm.models.distill.Distillation`.
@@ -58,8 +58,10 @@ class DMS(BaseModel):
             raise unknown('pipeline', pipeline, PIPELINES)
         if (pretrained is None) == (pipeline != 'np'):
             raise ValueError(f'pipeline {pipeline!r} {"needs" if pipeline != "np" else "takes no"} `pretrained`')
-        space, search = _options('space', space), _options('search', search)
-        check_options('`space`', space, options_of(make_searchable, ('model', 'example_inputs', 'forward_fn')))
+        space, search = space_options(space), _options('search', search)
+        if distillation is not None:
+            distillation = _options('distillation', distillation)
+            check_options('`distillation`', distillation, options_of(Distillation))
         model = build_architecture(architecture, data_preprocessor)
         super().__init__(data_preprocessor=model.data_preprocessor)
         self.architecture = model
@@ -106,6 +108,17 @@ class DMS(BaseModel):
             resource = self.search.resource_loss().detach()
             out['loss_resource'] = resource + 0 * self.idle if self.pipeline == 'p-' else resource
         return out
+
+
+def space_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options of :func:`make_searchable` as a config gives them.
+
+    Raises:
+        ValueError: an unknown one; names the nearest that is valid.
+    """
+    space = _options('space', given)
+    check_options('`space`', space, options_of(make_searchable, ('model', 'example_inputs', 'forward_fn')))
+    return space
 
 
 def _options(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:

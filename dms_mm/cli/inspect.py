@@ -70,6 +70,7 @@ def inspect(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     options: dict[str, Any] = {}
     if osp.isfile(args.config):
+        from ..algorithms.dms import space_options
         from ..models.build import build_architecture
 
         cfg = load_config(args)
@@ -78,7 +79,7 @@ def inspect(argv: list[str] | None = None) -> None:
         init_default_scope(cfg.get('default_scope', 'mmengine'))
         model: nn.Module = build_architecture(cfg.model.get('architecture', cfg.model))
         shape = tuple(args.input_shape or cfg.model.get('input_shape', (3, 224, 224)))
-        options = {'forward_fn': lambda m, x: m(x, mode='tensor'), **dict(cfg.model.get('space') or {})}
+        options = {'forward_fn': lambda m, x: m(x, mode='tensor'), **space_options(cfg.model.get('space'))}
     else:
         model, shape = build_by_name(args.config)
         shape = tuple(args.input_shape or shape)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..mutables import ChannelUnit, DepthUnit, HeadDimUnit, HeadUnit
+from ..registry import nearest
 from ..tracing import Elements, Trace
 from .settings import Overrides, check_matched, is_of_depth, make_unit, settings_of
 
@@ -167,6 +168,7 @@ def _freeze_ignored(trace: Trace, producers: Sequence[ParamDim], ignore: Sequenc
             or name.startswith(pattern + '.')
         ]
         if not hits:
-            raise ValueError(f'{pattern!r} in `ignore` matches no layer of the model')
+            near = nearest(pattern, [name.rpartition('.')[0] for name, _ in producers])
+            raise ValueError(f'{pattern!r} in `ignore` matches no layer of the model{near and ";" + near}')
         for name, dim in hits:
             trace.elements.freeze(trace.params[name][dim], f'ignored by the config ({pattern})')

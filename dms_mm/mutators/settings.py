@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..mutables import MutableUnit
-from ..registry import UNITS, build, find, unknown
+from ..registry import UNITS, build, find, nearest, unknown
 
 Overrides = Mapping[str, Mapping[str, Any]]
 Unit = TypeVar('Unit', bound=MutableUnit)
@@ -70,5 +70,5 @@ def check_matched(unmatched: set[str], names: Sequence[str]) -> None:
     """Raise for an entry that matched no unit."""
     if unmatched:
         pattern = sorted(unmatched)[0]
-        near = str(unknown('unit', pattern, names)).partition(';')[2]
-        raise ValueError(f'unit {pattern!r} in `units` matches nothing;{near}')
+        hint = f'{nearest(pattern, names)} units are: {", ".join(names) or "none"}'
+        raise ValueError(f'unit {pattern!r} in `units` matches nothing;{hint}')

@@ -49,6 +49,14 @@ class Quadratic(Resource):
         return (share * self.curve(share[:, None])[:, 0] + 0.2 * share / (share + 0.01)).sum()
 
 
+class Fixed(Resource):
+    def __init__(self, context):
+        super().__init__()
+
+    def value(self, kept, masks):
+        return self.constant('all', 3.0)
+
+
 @pytest.mark.parametrize('rule', ['balanced', 'paper'])
 @pytest.mark.parametrize(
     ('resource', 'target'),
@@ -144,6 +152,9 @@ def test_wrong_resources_are_named():
         with pytest.raises(ValueError, match=message):
             searchable(resources=resources)
     space = searchable()
+    space.add_resource('rest', dict(type=Fixed))
+    with pytest.raises(ValueError, match='nothing that can be removed changes rest, which is 3 for every structure'):
+        dms_mm.Search(space, dict(rest=1.0), 5)
     with pytest.raises(ValueError, match=r"unknown resource 'mac'; did you mean 'macs'\?"):
         dms_mm.Search(space, dict(mac=0.5), 5)
 
