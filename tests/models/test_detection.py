@@ -1,5 +1,6 @@
 """YOLOv8 in MMYOLO: searched, retrained, evaluated by COCO metrics and exported, on pasted digits."""
 
+import copy
 import hashlib
 import importlib.util
 import json
@@ -17,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 if importlib.util.find_spec('mmyolo') is None:
     pytest.skip('needs mmyolo', allow_module_level=True)
 import dms_mm
+from builders.detections import same_detections
 from builders.processes import free_port, run
 from dms_mm.compat import import_scope
 from dms_mm.registry import MODELS, register_all
@@ -203,25 +205,35 @@ def test_slim_masked_and_reloaded_detector_predict_the_same(tmp_path):
     space.structure().save(tmp_path / 'structure.json')
     reloaded = dms_mm.build_slim(build(architecture), tmp_path / 'structure.json').eval()
     reloaded.load_state_dict(slim.state_dict(), strict=True)
+    models = (space.model, slim, reloaded)
     x = torch.rand(8, 3, 160, 160, generator=torch.Generator().manual_seed(2))
     meta = dict(ori_shape=(160, 160), img_shape=(160, 160), scale_factor=(1.0, 1.0), pad_param=None)
 
-    def predict(model):
+    def predict(model, **nms):
+        model.bbox_head.test_cfg.update(max_per_img=nms.get('most', 300))
+        model.bbox_head.test_cfg.nms.update(iou_threshold=nms.get('overlap', 0.7))
         with torch.no_grad():
             samples = [DetDataSample(metainfo=dict(meta, img_id=i)) for i in range(len(x))]
             return model(x, samples, mode='predict')
 
-    masked, *others = (predict(m) for m in (space.model, slim, reloaded))
+    # Of two neighbours with nearly equal scores, suppression keeps one or the other: all that come before it are equal.
+    masked, *others = ([s.pred_instances for s in predict(m, most=10**5, overlap=1.0)] for m in models)
+    assert {len(a) for a in masked} == {525 * 10}
+    for found in others:
+        assert all(same_detections(a, b) for a, b in zip(masked, found))
+    # The comparison sees a missing box, one that is there twice instead of another, and a wrong one.
+    first = masked[0]
+    wrong = copy.deepcopy(first)
+    wrong.bboxes[7, 2] += 0.01
+    for other in (first[1:], first.cat([first[1:], first[1:2]]), wrong):
+        assert same_detections(first, first) and not same_detections(first, other)
+    masked, *others = (predict(m) for m in models)
     write_truth(masked, tmp_path / 'truth.json')
     metrics = coco_metrics(masked, tmp_path / 'truth.json')
     assert 0.1 < metrics['coco/bbox_mAP'] < 0.95
     for found in others:
-        for a, b in zip(masked, found):
-            a, b = a.pred_instances, b.pred_instances
-            assert len(a) == len(b) > 0
-            assert (a.bboxes - b.bboxes).abs().max() < 1e-4 and (a.scores - b.scores).abs().max() < 1e-5
-            assert torch.equal(a.labels, b.labels)
-        assert coco_metrics(found, tmp_path / 'truth.json') == metrics
+        assert [len(s.pred_instances) for s in found] == [len(s.pred_instances) for s in masked]
+        assert coco_metrics(found, tmp_path / 'truth.json') == pytest.approx(metrics, abs=2e-3)
 
 
 @pytest.mark.slow
