@@ -201,7 +201,11 @@ def _same_place(trace: Trace, a: str, b: str) -> bool:
 
 
 def _parts(trace: Trace, signature: Any) -> list[Any]:
-    return sorted((d, trace.elements.parts(ids).tolist()) for d, ids in signature[1])
+    """What may go of a tensor, by dimension: frozen positions are all alike."""
+    frozen = np.append(trace.elements.frozen_mask(), True)  # the last for "none"
+    parts = [(d, trace.elements.parts(ids)) for d, ids in signature[1]]
+    open_parts = [(d, np.where(frozen[p], -1, p)) for d, p in parts]
+    return sorted((d, p.tolist()) for d, p in open_parts if (p >= 0).any())
 
 
 def _number(name: str) -> int:

@@ -21,7 +21,9 @@ class TraceError(RuntimeError):
 
 
 # Operators that look at no tensor: those whose lengths may tie what they meet, and those whose values are known.
-CONSTANTS = {f'aten::{name}' for name in 'full zeros ones new_zeros new_ones new_full'.split()}
+CONSTANTS = {
+    f'aten::{name}' for name in 'full zeros ones empty rand randn new_empty new_zeros new_ones new_full'.split()
+}
 FACTORIES = {f'aten::{name}' for name in 'arange full zeros ones tril_indices triu_indices scalar_tensor'.split()}
 
 

@@ -13,20 +13,20 @@ ANY: Bounds = (-math.inf, math.inf)
 
 FIXED: dict[str, Bounds] = {
     'sigmoid': (0.0, 1.0), 'hardsigmoid': (0.0, 1.0), '_softmax': (0.0, 1.0), 'tanh': (-1.0, 1.0),
-    'exp': (0.0, math.inf), 'softplus': (0.0, math.inf), 'square': (0.0, math.inf), 'rand': (0.0, 1.0),
+    'exp': (0.0, math.inf), 'softplus': (0.0, math.inf), 'rand': (0.0, 1.0),
 }  # fmt: skip
 # Every value of the result is a value of the input, or lies between some of them.
 BETWEEN = set(
-    'view _unsafe_view reshape _reshape_alias unsqueeze squeeze flatten permute transpose t expand clone contiguous '
-    'detach alias lift_fresh _to_copy slice select split split_with_sizes chunk unbind roll flip repeat index '
-    'index_select gather pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle cat stack max_pool2d '
-    'max_pool2d_with_indices max_pool3d_with_indices _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d '
-    'adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d upsample_nearest1d upsample_nearest2d '
-    '_upsample_nearest_exact2d upsample_bilinear2d upsample_linear1d _upsample_bilinear2d_aa mean amax amin max min '
-    'maximum minimum'.split()
+    'view _unsafe_view _reshape_alias unsqueeze squeeze permute transpose t expand clone detach alias lift_fresh '
+    '_to_copy slice select split split_with_sizes unbind reflection_pad1d reflection_pad2d replication_pad1d '
+    'replication_pad2d roll flip repeat pixel_shuffle '
+    'pixel_unshuffle channel_shuffle cat stack max_pool2d_with_indices max_pool3d_with_indices _adaptive_avg_pool2d '
+    '_adaptive_avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d upsample_nearest1d '
+    'upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d upsample_linear1d _upsample_bilinear2d_aa mean '
+    'amax amin max min maximum minimum'.split()
 )
 # Sums with weights that are not negative.
-POSITIVE = set('avg_pool1d avg_pool2d avg_pool3d sum native_dropout _fused_dropout cumsum'.split())
+POSITIVE = set('avg_pool1d avg_pool2d avg_pool3d sum native_dropout cumsum'.split())
 
 
 def clamp_of(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bounds | None:

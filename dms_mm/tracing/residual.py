@@ -23,22 +23,24 @@ AFFINE: dict[str, tuple[tuple[int, ...], int | None]] = {
     'bmm': ((1, 0), None), 'mv': ((0, 1), None), 'native_layer_norm': ((2,), 3), 'native_group_norm': ((1,), 2),
     **dict.fromkeys(
         ('native_batch_norm', '_native_batch_norm_legit', '_native_batch_norm_legit_no_training',
-         '_native_batch_norm_legit_functional', 'cudnn_batch_norm', 'miopen_batch_norm', '_batch_norm_with_update',
-         '_batch_norm_no_update'), ((1,), 2)),
+         '_native_batch_norm_legit_functional', '_batch_norm_with_update', '_batch_norm_no_update'), ((1,), 2)),
 }  # fmt: skip
-REARRANGE = set('view _unsafe_view reshape _reshape_alias unsqueeze squeeze flatten'.split())
-COPY = set('clone contiguous detach alias lift_fresh _to_copy'.split())
+REARRANGE = set('view _unsafe_view _reshape_alias unsqueeze squeeze'.split())
+COPY = set('clone detach alias lift_fresh _to_copy'.split())
 # A positive factor of the input is one of the output.
-SCALING = REARRANGE | COPY | set(
-    'permute transpose t expand slice select split split_with_sizes chunk unbind roll flip repeat index_select '
-    'pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle max_pool2d max_pool2d_with_indices '
-    'max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d '
-    'adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool1d adaptive_max_pool2d upsample_nearest1d '
-    'upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d upsample_bicubic2d upsample_linear1d '
-    '_upsample_bilinear2d_aa _upsample_bicubic2d_aa mean sum amax amin neg relu leaky_relu _prelu_kernel '
-    'native_dropout '
-    '_fused_dropout dropout div'.split()
-)  # fmt: skip
+SCALING = (
+    REARRANGE
+    | COPY
+    | set(
+        'permute transpose t expand reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d '
+        'slice select split split_with_sizes unbind roll flip repeat index_select '
+        'pixel_shuffle pixel_unshuffle channel_shuffle max_pool2d_with_indices max_pool3d_with_indices avg_pool1d '
+        'avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d '
+        'adaptive_max_pool2d upsample_nearest1d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d '
+        'upsample_bicubic2d upsample_linear1d _upsample_bilinear2d_aa _upsample_bicubic2d_aa mean sum amax amin neg '
+        'relu leaky_relu _prelu_kernel native_dropout div'.split()
+    )
+)
 # Their values come from no tensor, even if one gives the shape.
 MADE = set(
     'empty_like zeros_like ones_like rand_like randn_like full_like new_empty new_zeros new_ones new_full'.split()
@@ -65,7 +67,7 @@ def follow(ledger: Ledger, func: Any, out: Any, tensors: Sequence[Any], args: An
         version,
     )
     for k, x in enumerate(results):
-        known = x.is_floating_point() and (k == 0 or not name.startswith(('native_', '_native', 'cudnn', 'miopen')))
+        known = x.is_floating_point() and (k == 0 or not name.startswith(('native_', '_native', '_batch_norm')))
         x._dms_flow = flow if known else Flow(data=flow.data, version=version)
         x._dms_from = None
 
@@ -79,7 +81,7 @@ def _joint(name: str, tensors: Sequence[Any], flows: Sequence[Flow], args: Any, 
     first, rest = flows[0], flows[1:]
     if name == 'constant_pad_nd':
         return first.joint if not any(args[2:3]) else ()
-    if name in SCALING and not any(f.data for f in rest):
+    if name in SCALING and not any(f.data for f in rest) and not kwargs.get('rounding_mode'):
         return first.joint
     if name in ('add', 'sub', 'cat', 'stack'):
         joint = sum((f.joint for f in flows), ())

@@ -23,13 +23,13 @@ def zeros(ledger: Ledger, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
         ledger.put(out, ledger.entries(x), None, frozenset())
 
 
-@rule('ones_like', 'empty_like', 'rand_like', 'randn_like', 'full_like', 'new_empty')
+@rule('ones_like', 'empty_like', 'rand_like', 'randn_like', 'full_like')
 def like(ledger: Ledger, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
     if tuple(out.shape) == tuple(x.shape):
         ledger.put(out, ledger.entries(x))
 
 
-@rule('full', 'zeros', 'ones', 'new_zeros', 'new_ones', 'new_full')
+@rule('full', 'zeros', 'ones', 'empty', 'rand', 'randn', 'new_empty', 'new_zeros', 'new_ones', 'new_full')
 def constant(ledger: Ledger, out: Any, *args: Any, **kwargs: Any) -> None:
     """A new tensor has whatever lengths its maker asked for: elements that tie what it meets."""
     ledger.put(out, [(d, ledger.elements.new(out.shape[d])) for d in range(out.ndim) if out.shape[d] > 1])
