@@ -14,7 +14,6 @@ from ..slimming.structure import Structure
 from ..space import SearchSpace
 from ..topk.functional import SCORES
 from .budget import fit_counts, parse_target
-from .rules.rule import Rule
 
 
 class Search:
@@ -33,6 +32,10 @@ class Search:
         widths_only: share of the steps at the end in which the blocks' masks are hard.
         score: ``'taylor'``, ``'fisher'``, ``'snip'``, ``'index'`` or ``'l1'`` (table 6).
         decay: of the moving average of the score; 0 for the newest score alone.
+
+    Attributes:
+        rule: the :class:`~.rules.Rule`.
+        targets: resource -> absolute target.
 
     Raises:
         ValueError: unknown rule, option or resource, or a target that no structure of the space reaches.
@@ -65,7 +68,7 @@ class Search:
         self.total_steps = int(total_steps)
         self.score, self.decay = score, decay
         self.warmup, self.ramp, self.widths_only = warmup, ramp, widths_only
-        self.rule: Rule = build(RULES, rule, self, what='rule', beside=[*shares, 'rule', 'score'], options=options)
+        self.rule = build(RULES, rule, self, what='rule', beside=[*shares, 'rule', 'score'], options=options)
         self.bank.ratio.grad = None
         self.bank.warm.fill_(self._warming())
         if score == 'index':
