@@ -14,13 +14,19 @@ from dms_mm.algorithms.search import Search
 from dms_mm.mutators.fold import MaskedConvolution
 
 
-def lively(model):
-    """Zero biases and unit gains would hide mistakes."""
+def lively(model, dtype=torch.float64):
+    """Zero biases and unit gains would hide mistakes, and so would the rounding of float32."""
     torch.manual_seed(0)
     for p in model.parameters():
         if p.ndim == 1 or not p.any():
             nn.init.uniform_(p, 0.5, 1.5)
-    return model.eval()
+    return model.eval().to(dtype)
+
+
+def in_double(model, x):
+    space = dms_mm.make_searchable(model, x, verify=True)
+    space.bank.double()
+    return space
 
 
 class Between(nn.Module):
@@ -48,19 +54,19 @@ class Between(nn.Module):
 )
 def test_norms_with_an_activation_or_a_response_have_live_statistics(norm, last):
     model = lively(Between(norm, last))
-    x = torch.randn(2, 7, 7, 3) if last else torch.randn(2, 3, 7, 7)
-    space = dms_mm.make_searchable(model, x, verify=True)
+    x = torch.randn((2, 7, 7, 3) if last else (2, 3, 7, 7), dtype=torch.float64)
+    space = in_double(model, x)
     assert list(space.units) == ['a'] and list(space.plan.trace.norms) == ['norm']
     size = space.units['a'].size
     assert size == (4 if isinstance(norm, nn.GroupNorm) else 8)
     space.set_keep({'a': torch.tensor([True, False, True, True, False, True, False, True])[:size]})
     slim = space.slim()
     assert slim.norm.weight.shape == (6 if size == 4 else 5,)
-    torch.testing.assert_close(model(x), slim(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(x), slim(x), rtol=1e-8, atol=1e-10)
 
 
 def test_the_response_of_a_dead_channel_has_a_gradient():
-    model = lively(Between(GlobalResponseNorm(8), last=True))
+    model = lively(Between(GlobalResponseNorm(8), last=True), torch.float32)
     nn.init.zeros_(model.a.weight)
     nn.init.zeros_(model.a.bias)
     space = dms_mm.make_searchable(model, torch.randn(2, 5, 5, 3))
@@ -73,22 +79,22 @@ def test_the_response_of_a_dead_channel_has_a_gradient():
 def test_standardised_weights_have_live_statistics(make):
     torch.manual_seed(0)
     model = lively(nn.Sequential(make(3, 8, 3, stride=2), nn.ReLU(), make(8, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1)))
-    x = torch.randn(2, 3, 12, 12)
+    x = torch.randn(2, 3, 12, 12, dtype=torch.float64)
     before = model(x)
-    space = dms_mm.make_searchable(model, x, verify=True)
+    space = in_double(model, x)
     assert sorted(space.units) == ['0', '2'] and isinstance(model[2].forward, MaskedConvolution)
     torch.testing.assert_close(model(x), before)
     keep = torch.tensor([True, False, True, True, False, True, False, True])
     space.set_keep({'0': keep, '2': 3})
     slim = space.slim()
     assert type(slim[2]) is make and slim[2].weight.shape[:2] == (3, 5) and 'forward' not in slim[2].__dict__
-    torch.testing.assert_close(model(x), slim(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model(x), slim(x), rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(dms_mm.make_searchable(space.detach(), x).model(x), before)
 
 
 def test_a_soft_mask_on_a_standardised_weight_is_not_normalised_away():
     """A row has no scale before it is standardised: the mask of a channel or a block must come behind it."""
-    model = lively(timm.create_model('nf_resnet26', num_classes=5))
+    model = lively(timm.create_model('nf_resnet26', num_classes=5), torch.float32)
     x = torch.randn(2, 3, 48, 48)
     space = dms_mm.make_searchable(model, x)
     assert {u.kind for u in space.units.values()} == {'channel', 'depth'} and space.searchable_share() == 1
@@ -108,14 +114,14 @@ def test_a_soft_mask_on_a_standardised_weight_is_not_normalised_away():
 def test_modules_that_mix_channels_run_on_those_that_live(attention):
     """ECA's convolution along the channels and CBAM's mean and maximum over them see what the slim model sees."""
     model = timm.create_model('resnet10t', block_args=dict(attn_layer=attention), num_classes=5)
-    model, x = lively(model), torch.randn(2, 3, 64, 64)
+    model, x = lively(model), torch.randn(2, 3, 64, 64, dtype=torch.float64)
     before = model(x)
-    space = dms_mm.make_searchable(model, x, verify=True)
+    space = in_double(model, x)
     assert space.searchable_share() > 0.99 and len(space.plan.trace.compact) == 4
     torch.testing.assert_close(model(x), before)
     space.set_keep({n: max(1, u.size // 3) for n, u in space.units.items() if u.kind == 'channel'})
     slim = space.slim()
-    torch.testing.assert_close(model(x), slim(x), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(model(x), slim(x), rtol=1e-8, atol=1e-10)
     with FlopCounterMode(display=False) as counter:
         slim(x)
     assert space.resources()['macs'] == counter.get_total_flops() // 2 // len(x)
