@@ -89,6 +89,16 @@ def test_a_checkout_is_inherited_from_by_package_name(tmp_path):
         assert plain(child.to_dict()) == plain(there.to_dict())
 
 
+def test_examples_of_the_docs_are_configs(tmp_path):
+    text = ''.join((ROOT / f'docs/{name}.md').read_text() for name in ('quickstart', 'classification'))
+    examples = [block for block in re.findall(r'```python\n(_base_ =.*?)```', text, re.S) if 'dms_mm::' in block]
+    assert len(examples) == 2
+    for block in examples:
+        (tmp_path / 'example.py').write_text(block)
+        config = Config.fromfile(tmp_path / 'example.py')
+        assert config.model.target.macs == 0.3e9 and config.model.architecture.head.in_channels == 1792
+
+
 @pytest.mark.slow
 def test_hosts_find_their_own_parts_below_an_inherited_config(tmp_path):
     """A runner that knows nothing of this toolbox's tools builds what it inherits, in the scope ``dms_mm``."""

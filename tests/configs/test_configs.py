@@ -16,6 +16,7 @@ import yaml
 from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from torch.utils.flop_counter import FlopCounterMode
+from yapf.yapflib import yapf_api
 
 import builders.one_epoch  # noqa: F401
 from builders.imagenet import make_imagenet
@@ -106,12 +107,12 @@ TABLE = {
 
 
 @pytest.fixture(scope='session', autouse=True)
-def read_metafiles_once():
-    """MMEngine reads all metafiles of a library for every ``library::`` in a config, a tenth of a second each time."""
-    original = mmengine.config.utils.load
-    mmengine.config.utils.load = functools.cache(original)
-    yield
-    mmengine.config.utils.load = original
+def spare_mmengine_what_costs_more_than_the_runs():
+    """All metafiles of a library are read for every ``library::``, and a config is formatted six times for its log."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmengine.config.utils, 'load', functools.cache(mmengine.config.utils.load))
+        patch.setattr(yapf_api, 'FormatCode', lambda code, **options: (code, False))
+        yield
 
 
 @pytest.fixture(scope='session')
@@ -162,17 +163,18 @@ SIZE = 64
 
 
 def smaller(architecture):
-    """What to change in an architecture to have the same classes at 64 px with fewer blocks or channels."""
-    if architecture['type'] == 'dms_mm.Scaled':
-        inner = architecture['architecture']
-        return dict(
-            depth=4 / 12,
-            architecture=dict(backbone=dict(img_size=SIZE)) if 'backbone' in inner else dict(img_size=SIZE),
+    """An architecture's own classes at 64 px, with fewer blocks and channels."""
+    small = plain(architecture)
+    if small['type'] == 'dms_mm.Scaled':
+        small = small['architecture']
+    if 'efficientnet' in str(small).lower():
+        small['backbone'].update(
+            {'model_name': 'efficientnet_b0'} if 'model_name' in small['backbone'] else {'arch': 'b0'}
         )
-    if architecture['backbone']['type'].endswith('ResNet'):
-        return dict(backbone=dict(base_channels=16, stem_channels=16), head=dict(in_channels=512))
-    b0 = dict(model_name='efficientnet_b0') if 'model_name' in architecture['backbone'] else dict(arch='b0')
-    return dict(backbone=b0, head=dict(in_channels=1280))
+    if 'VisionTransformer' in str(small) or 'deit' in str(small):
+        small.get('backbone', small)['img_size'] = SIZE
+    factors = dict(width=0.5, depth=0.34, input_shape=(3, SIZE, SIZE))
+    return dict(_delete_=True, type='dms_mm.Scaled', architecture=small, **factors)
 
 
 def smaller_images(pipeline):
@@ -182,14 +184,13 @@ def smaller_images(pipeline):
 
 def shrink(child, cfg):
     child['train_dataloader']['dataset']['pipeline'] = smaller_images(cfg.train_dataloader.dataset.pipeline)
-    model = child.setdefault('model', {})
-    if 'architecture' not in cfg.model:
-        model.update(smaller(cfg.model))
+    if cfg.model.type not in ('dms_mm.DMS', 'dms_mm.SlimModel'):
+        child['model'] = smaller(cfg.model)
         return
-    model['architecture'] = smaller(cfg.model.architecture)
+    child['model'] = dict(architecture=smaller(cfg.model.architecture))
     if 'target' in cfg.model:
         share = cfg.model.target.macs / counted_macs(cfg.model.architecture, cfg.model.input_shape)
-        model.update(target=dict(macs=share), input_shape=(3, SIZE, SIZE))
+        child['model'].update(target=dict(macs=share), input_shape=(3, SIZE, SIZE))
 
 
 def shortened(path, root, folder, with_teacher, full):
