@@ -181,7 +181,7 @@ def test_detach_takes_every_mask_off(searchable):
     assert not any(isinstance(h, OutputMask) for m in model.modules() for h in m._forward_hooks.values())
 
 
-def test_depth_units_are_found_where_adapters_know_the_blocks():
+def test_depth_units_are_found_in_three_libraries():
     found = {}
     for name in ('torchvision/resnet18', 'timm/efficientnet_b0', 'mmpretrain/resnet50_8xb32_in1k'):
         space = dms_mm.make_searchable(build(name), example())

@@ -17,8 +17,7 @@ from torch import nn
 
 from ..mutables import DepthUnit
 from ..registry import BLOCKS
-from ..tracing import Elements, Gate, IntArray, Trace
-from ..tracing.carriers import Carriers, carriers_of
+from ..tracing import Carriers, Elements, Gate, IntArray, Trace, carriers_of
 
 Adapter = Callable[[Any], 'str | None']
 Run = list[tuple[str, Carriers]]  # blocks that follow each other, each with the ends of its branches
@@ -83,10 +82,11 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
 def _runs(model: nn.Module, trace: Trace, extra: Mapping[str, str] | None) -> Runs:
     runs: Runs = {}
     matched: set[str] = set()
+    seen = {path: ends for path, ends in trace.residual.items() if _same_elements(trace, path)}
     for path, module in model.named_modules():
         adapter = adapter_of(module, extra)
-        found = trace.residual.get(path)
-        if not path or (adapter is None and (not found or any(r.startswith(path + '.') for r in trace.residual))):
+        found = seen.get(path, {})
+        if not path or (adapter is None and (not found or any(r.startswith(path + '.') for r in seen))):
             continue
         matched.update(
             c for cls in type(module).__mro__ for c in (f'{cls.__module__}.{cls.__qualname__}', cls.__name__)
@@ -94,7 +94,7 @@ def _runs(model: nn.Module, trace: Trace, extra: Mapping[str, str] | None) -> Ru
         parent, _, child = path.rpartition('.')
         groups = runs.setdefault(parent, [[]])
         ends = found if adapter is None else _named_ends(trace, path, module, adapter)
-        if not ends or path not in trace.io or not _same_elements(trace, path):
+        if not ends or not _same_elements(trace, path):
             groups.append([])
             continue
         # A non-numeric or skipped child name ends a run: blocks of a unit follow each other.

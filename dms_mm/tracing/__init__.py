@@ -1,5 +1,6 @@
 """What a forward says about a model's structure. Rooms above import from here, and specifications from ``wholes``."""
 
+from .carriers import Carriers, carriers_of
 from .dispatch import TraceError, Tracer
 from .elements import Elements, IntArray
 from .forward import call_forward, first_batch, plain_outputs, run_fake, run_meta, trace
@@ -7,6 +8,7 @@ from .ledger import Call, Cost, Gate, Ledger, Trace
 
 __all__ = [
     'Call',
+    'Carriers',
     'Cost',
     'Elements',
     'Gate',
@@ -16,6 +18,7 @@ __all__ = [
     'TraceError',
     'Tracer',
     'call_forward',
+    'carriers_of',
     'first_batch',
     'plain_outputs',
     'run_fake',

@@ -336,7 +336,7 @@ def test_transformer_blocks_are_found_and_leave_names_alone():
     model = build('GPT-2')
     space = dms_mm.make_searchable(model, MODELS['GPT-2'][1])
     (depth,) = (u for u in space.units.values() if u.kind == 'depth')
-    assert depth.blocks == ['transformer.h.0', 'transformer.h.1'] and [len(b) for b in depth.branches] == [2, 2]
+    assert depth.blocks == ['transformer.h.0', 'transformer.h.1'] and [len(b) for b in depth.carriers] == [2, 2]
     space.set_keep({depth.name: torch.tensor([False, True])})
     slim = space.slim()
     assert isinstance(slim.transformer.h[0], Skip)

@@ -41,7 +41,7 @@ def test_a_block_of_ones_own_by_a_config_entry():
     assert not any(u.kind == 'depth' for u in dms_mm.make_searchable(mixers(), torch.randn(2, 5)).units.values())
     space = dms_mm.make_searchable(model, torch.randn(2, 5), blocks={'Mixer': 'branch'}, verify=True)
     (depth,) = (u for u in space.units.values() if u.kind == 'depth')
-    assert depth.blocks == ['2', '3'] and depth.branches == [['branch.2'], ['branch.2']]
+    assert depth.blocks == ['2', '3'] and [list(c) for c in depth.carriers] == [['branch.2']] * 2
     space.set_keep({depth.name: torch.tensor([True, False])})
     assert isinstance(space.slim()[3], nn.Identity)
 
