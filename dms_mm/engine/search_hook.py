@@ -44,7 +44,7 @@ class DMSHook(Hook):
         search = model.start_search(max(1, runner.max_iters // every))
         runner.logger.info('search space:\n' + model.space.report())
         goals = ', '.join(f'{k} {v:,.8g} of {model.space.supernet[k]:,}' for k, v in search.targets.items())
-        runner.logger.info(f'target: {goals}; {search.total_steps} steps, {type(search.rule).__name__}')
+        runner.logger.info(f'target: {goals}; {search.total_steps} steps, rule {type(search.rule).__name__}')
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
