@@ -191,13 +191,14 @@ class Functional(nn.Module):
 
     def __init__(self, raw):
         super().__init__()
-        self.proj = nn.Linear(WIDTH, WIDTH)
+        self.proj = None if raw else nn.Linear(WIDTH, WIDTH)
         self.weight = nn.Parameter(torch.randn(WIDTH, WIDTH)) if raw else None
+        self.shift = nn.Parameter(torch.randn(WIDTH)) if raw else None
 
     def forward(self, x):
         y = x.permute(0, 2, 3, 1).tanh()
         if self.weight is not None:
-            y = y @ self.weight + self.proj.bias
+            y = y @ self.weight + self.shift
         else:
             y = nn.functional.linear(y, self.proj.weight, self.proj.bias)
         return x + y.permute(0, 3, 1, 2)
@@ -207,7 +208,7 @@ class Functional(nn.Module):
 def test_parameters_take_masks_without_a_module_of_their_own(raw):
     space, x = space_of(Functional(raw), Functional(raw))
     (unit,) = (u for u in space.units.values() if u.kind == 'depth')
-    assert ends_of(unit) == [['weight', 'proj'] if raw else ['proj']] * 2 and not hooks_of(space)
+    assert ends_of(unit) == [['weight', 'shift'] if raw else ['proj']] * 2 and not hooks_of(space)
     assert_removable(space, x)
 
 
