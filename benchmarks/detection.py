@@ -50,7 +50,8 @@ def plain_size() -> dict[str, int]:
     init_default_scope('mmyolo')
     config = Config.fromfile(ROOT / METHODS['YOLOv8-n'])
     model = revert_sync_batchnorm(MODELS.build(config.model)).eval()
-    return dict(dms_mm.make_searchable(model, torch.zeros(1, *config.input_shape), forward_fn=tensor).supernet)
+    shape = Config.fromfile(ROOT / SEARCH).model.input_shape
+    return dict(dms_mm.make_searchable(model, torch.zeros(1, *shape), forward_fn=tensor).supernet)
 
 
 def tensor(model, x):

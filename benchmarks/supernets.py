@@ -32,7 +32,7 @@ PLAN = {
         'search_np_en-350': 8, 'search_np_en-b0': 8, 'search_np_en-450': 8, 'search_np_en-b1': 2, 'search_np_en-b2': 2,
         'timm/search_np_timm-en-b0': 8, 'timm/search_np_timm-en-b2': 2,
     },
-    'deit': {'search_np_deit-t': 8},
+    'deit': {'search_np_deit-t': 8, 'timm/search_np_timm-deit-t': 8},
     'resnet': {'search_np_r50': 4, 'search_p_r50-1.6g': 8, 'search_p-minus_r50-3g': 8},
     'mobilenetv2': {'search_np_mbv2': 8},
 }  # fmt: skip

@@ -78,6 +78,13 @@ def test_metafiles_agree_with_the_readmes(family):
     assert found == given and found
 
 
+def test_configs_that_are_mentioned_exist():
+    places = [ROOT / 'README.md', *(ROOT / 'configs').glob('*/README.md')]
+    places += [p for folder in ('docs', 'tools', 'benchmarks', 'dms_mm') for p in (ROOT / folder).rglob('*.[pm][yd]')]
+    mentioned = {c for p in places for c in re.findall(r'(?<![\w/.])configs/[\w./-]+\.py', p.read_text())}
+    assert len(mentioned) >= 20 and [c for c in mentioned if not (ROOT / c).is_file()] == []
+
+
 # -- inheritance
 def test_a_checkout_is_inherited_from_by_package_name(tmp_path):
     for name in ('efficientnet/search_np_en-b0.py', 'deit/timm/finetune_timm-deit-t.py', 'demo/search.py'):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from mmengine.config import Config
 
@@ -80,6 +81,16 @@ def test_scaled_vision_transformer_keeps_the_size_of_its_heads():
     assert wider.head.layers.head.in_features == 576
     space = make_searchable(wider, torch.zeros(2, 3, 32, 32), forward_fn=lambda m, x: m(x, mode='tensor'))
     assert {u.kind for u in space.units.values()} == {'channel', 'depth', 'head', 'head_dim'}
+
+
+@pytest.mark.parametrize(
+    ('factors', 'same'), [(dict(depth=16 / 12), 'small'), (dict(width=0.5), 'tiny'), (dict(width=2.0), 'base')]
+)
+def test_scaled_timm_transformer_is_the_one_that_timm_makes(factors, same):
+    config = dict(type='mmpretrain.TimmClassifier', model_name='deit_small_patch16_224', num_classes=10, img_size=32)
+    options = dict(depth=16) if 'depth' in factors else {}
+    other = timm.create_model(f'deit_{same}_patch16_224', num_classes=10, img_size=32, **options)
+    assert shapes(Scaled(config, **factors)) == shapes(other)
 
 
 def test_scaled_detector_follows_the_librarys_own_factors():
