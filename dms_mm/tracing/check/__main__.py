@@ -15,11 +15,14 @@ PAGE = Path(__file__).parents[3] / 'docs' / 'operators.md'
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog='python -m dms_mm.tracing.check', description=__doc__)
-    parser.add_argument('--op', action='append', metavar='NAME', help='only this operator (aten::add, or add)')
+    parser.add_argument(
+        '--op', action='append', metavar='NAME', help='only this operator (aten::add or add) or program'
+    )
     parser.add_argument('--write', action='store_true', help=f'write {PAGE.name}')
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = [name if '::' in name else f'aten::{name}' for name in options.op] if options.op else targets()
+    known = targets()
+    names = [name if name in known or '::' in name else f'aten::{name}' for name in options.op or known]
     verdicts = []
     for name in names:
         verdicts.append(check_operator(name))

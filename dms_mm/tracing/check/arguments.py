@@ -7,7 +7,7 @@ predicts, a position is counted among those that live. Everything else is the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .positions import Alive
@@ -15,10 +15,14 @@ from .positions import Alive
 
 @dataclass
 class Cut:
-    """A step in a slim run: which positions of its input and output tensors live, by the trace."""
+    """A step in a slim run: which positions of its input and output tensors live, by the trace.
+
+    ``copies``: dimensions of its first result whose length is what the function that calls it makes of others.
+    """
 
     inputs: list[Alive]
     outputs: list[Alive]
+    copies: set[int] = field(default_factory=set)
 
     def shape(self, k: int = 0) -> list[int]:
         """The predicted shape of output ``k``."""
@@ -47,10 +51,14 @@ def _with(args: Sequence[Any], place: int, value: Any) -> list[Any]:
     'view_copy', 'expand_copy',
 )  # fmt: skip
 def _size_second(cut: Cut, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-    return (_with(args, 1, cut.shape()) if len(args) > 1 and isinstance(args[1], (list, tuple)) else args), kwargs
+    if len(args) < 2 or not isinstance(args[1], (list, tuple)):
+        return args, kwargs
+    given = list(args[1])
+    sizes = [given[d] if d in cut.copies and given[d] != -1 else n for d, n in enumerate(cut.shape())]
+    return _with(args, 1, sizes), kwargs
 
 
-@restated('full', 'zeros', 'ones', 'empty', 'rand', 'randn')
+@restated('full', 'zeros', 'ones', 'empty', 'rand', 'randn', 'empty_permuted')
 def _size_first(cut: Cut, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
     return _with(args, 0, cut.shape()), kwargs
 
@@ -76,9 +84,15 @@ def _strided(cut: Cut, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Seq
     return [args[0], sizes, strides, *args[3:]], kwargs
 
 
-@restated('slice', 'narrow', 'slice_copy')
+@restated('slice')
 def _positions(cut: Cut, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
     return _bounds(cut, [*args, *[0, None, None][len(args) - 1 :]], kwargs, 1)
+
+
+@restated('narrow_copy')
+def _length(cut: Cut, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+    x, dim, start, _ = args
+    return [x, dim, int(cut.inputs[0][dim][:start].sum()), int(cut.outputs[0][dim].sum())], kwargs
 
 
 @restated('slice_scatter')

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
-from ..rules import RULES, pointwise
-from .samples import tapes_of_ours
+from ...registry import OPERATORS
+from ..rules.parts import PARTS
+from ..rules.pointwise import pointwise
+from .samples import SAMPLES, tapes_of_ours
 from .tape import NotOnTapeError, Tape, alone, record
 
 DTYPES = (torch.float64, torch.float32, torch.complex128, torch.int64, torch.bool)
@@ -51,18 +53,21 @@ OUTSIDE = {
     'pin_memory': 'needs an accelerator',
     'slice_inverse': 'only in derivatives',
     'equal': 'its result is a bool of Python',
+    'positive': 'its result is its input',
 }
 
 
 def targets() -> list[str]:
     """Every operator with a rule, every pointwise one, every view."""
     elementwise, views = tagged()
-    return sorted({*RULES, *((elementwise | views) - {f'aten::{name}' for name in OUTSIDE})})
+    return sorted(
+        {*OPERATORS.module_dict, *PARTS, *SAMPLES, *((elementwise | views) - {f'aten::{name}' for name in OUTSIDE})}
+    )
 
 
 def shared_rule(name: str) -> bool:
     """Whether an operator has no rule but the one of all pointwise ones."""
-    return RULES.get(name) in (None, pointwise) and name in tagged()[0]
+    return OPERATORS.module_dict.get(name) in (None, pointwise) and name in tagged()[0]
 
 
 def tapes_of(name: str, least: int = 3) -> list[Tape]:
@@ -109,7 +114,7 @@ def _value(argument: Any, shape: Sequence[int], dtype: torch.dtype, generator: t
         return (numbers * 3).to(dtype) if dtype in (torch.int64, torch.bool) else numbers.to(dtype)
     if kind in ('number', 'float', 'Optional[number]', 'Optional[float]'):
         return 0.5 if dtype.is_floating_point or dtype.is_complex else 1
-    return {'int': 1, 'bool': True}.get(kind)
+    return {'int': 1, 'bool': True, 'Optional[bool]': True}.get(kind)
 
 
 def _order(tape: Tape) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..elements import Elements, IntArray
-from ..rules import Entries
+from ..ledger import Entries
 from .roles import Shape
 
 Alive = list[np.ndarray]  # per dimension of a tensor which positions live

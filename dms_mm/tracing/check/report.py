@@ -55,9 +55,10 @@ def table(verdicts: Sequence[Verdict]) -> str:
         '| --- | --- | --- | --- | --- | --- |',
     ]
     for v in sorted(verdicts, key=lambda v: v.name):
-        runs = ', '.join(f'`{name[6:]}`' for name in v.parts)
+        runs = ', '.join(f'`{part[6:]}`' for part in v.parts)
         because = _because(v) if v.status != EXACT else ''
-        lines.append(f'| `{v.name[6:]}` | {v.status} | {v.samples} | {v.trials} | {runs} | {because} |')
+        name = f'`{v.name[6:]}`' if v.name.startswith('aten::') else v.name
+        lines.append(f'| {name} | {v.status} | {v.samples} | {v.trials} | {runs} | {because} |')
     lines += ['', 'Views that are not looked at:', '']
     reasons: dict[str, list[str]] = {}
     for name, reason in OUTSIDE.items():

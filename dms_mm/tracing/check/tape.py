@@ -76,10 +76,14 @@ class Step:
 
 @dataclass
 class Tape:
-    """``inputs`` are the tensors that no step made, as they were before the first step; they take the first slots."""
+    """``inputs`` are the tensors that no step made, as they were before the first step; they take the first slots.
+
+    ``function`` made the tape of its inputs, if it took all of them: it may compute sizes from theirs.
+    """
 
     inputs: list[Tensor]
     steps: list[Step]
+    function: Callable[..., Any] | None = None
 
     @property
     def names(self) -> set[str]:
@@ -148,23 +152,16 @@ def record(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Tape:
         )
         for step in recorder.steps
     ]
-    return Tape(list(recorder.before.values()), steps)
+    own = function if len(recorder.before) == len(inputs) else None
+    return Tape(list(recorder.before.values()), steps, own)
 
 
-Restate = Callable[[int, Step, Any, Any], tuple[Any, Any]]
+Restate = Callable[[int, Step, Any, Any], tuple[Any, Any]]  # step ``k`` and its arguments -> what it gets
+After = Callable[[int, Step, dict[int, Tensor]], None]  # step ``k``, and the tensors of the slots that it changed
 
 
-def replay(
-    tape: Tape,
-    inputs: Sequence[Tensor],
-    restate: Restate | None = None,
-    after: Callable[[int, Step, dict[int, Tensor]], None] | None = None,
-) -> None:
-    """Run the steps on other ``inputs``.
-
-    ``restate(k, step, args, kwargs)`` gives the arguments that step ``k`` gets; ``after(k, step, slots)`` sees all
-    tensors behind each step.
-    """
+def replay(tape: Tape, inputs: Sequence[Tensor], restate: Restate | None = None, after: After | None = None) -> None:
+    """Run the steps on other ``inputs``."""
     slots = dict(enumerate(inputs))
     for k, step in enumerate(tape.steps):
         args = replaced(step.args, Slot, lambda slot: slots[slot.index])
@@ -174,7 +171,36 @@ def replay(
         out = step.func(*args, **kwargs)
         slots.update(zip(step.out, found(out, Tensor)))
         if after is not None:
-            after(k, step, slots)
+            after(k, step, {slot: slots[slot] for slot in step.changes})
+
+
+class _Rerun(TorchDispatchMode):
+    def __init__(self, tape: Tape, restate: Restate, after: After) -> None:
+        super().__init__()
+        self.tape, self.restate, self.after = tape, restate, after
+        self.at = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.prim.device.default:
+            return func(*args, **kwargs)
+        k, self.at = self.at, self.at + 1
+        step = self.tape.steps[k] if k < len(self.tape.steps) else None
+        if step is None or step.func is not func:
+            raise NotOnTapeError(f'{func} runs instead of {step}')
+        args, kwargs = self.restate(k, step, args, kwargs)
+        taken = dict(zip(step.takes, found((args, kwargs), Tensor)))
+        out = func(*args, **kwargs)
+        taken.update(zip(step.out, found(out, Tensor)))
+        self.after(k, step, {slot: taken[slot] for slot in step.changes})
+        return out
+
+
+def rerun(tape: Tape, inputs: Sequence[Tensor], restate: Restate, after: After) -> None:
+    """As :func:`replay`, by the function of the tape; it must call the same operators."""
+    assert tape.function is not None
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), _Rerun(tape, restate, after):
+        tape.function(*inputs)
 
 
 def alone(tape: Tape, name: str) -> Tape:

@@ -16,16 +16,20 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ..dispatch import Tracer
 from ..elements import IntArray
-from ..rules import Entries, free
-from ..tracer import Trace, Tracer, fake_inputs
+from ..forward import fake_inputs
+from ..ledger import Entries, Ledger, Trace
 from .arguments import RESTATED, Cut
 from .positions import Alive, alive_of, cut, dead_of, lives_of, same_numbers
 from .roles import Cast, Role, Shape
-from .tape import Step, Tape, replay
+from .tape import Step, Tape, replay, rerun
 
 # Their numbers are whatever was in memory.
-UNDEFINED = {f'aten::{name}' for name in 'empty empty_like new_empty empty_strided new_empty_strided resize_'.split()}
+UNDEFINED = {
+    f'aten::{name}'
+    for name in 'empty empty_like empty_permuted empty_strided new_empty new_empty_strided resize_'.split()
+}
 
 
 @dataclass
@@ -115,16 +119,16 @@ class Trial:
         for s in self.sources:
             x = fake_inputs(mode, s.base)
             made = frozenset([s.name]) if s.role.kind in ('made', 'parameter') else None
-            tracer.put(x, s.entries, s.name if s.role.kind == 'parameter' else None, made)
+            tracer.ledger.put(x, s.entries, s.name if s.role.kind == 'parameter' else None, made)
             inputs.append(x)
 
         def note(step: int, slot: int, x: Any) -> None:
-            known = list(tracer.entries(x)), tracer.makers(x), tracer.source(x), set(free(x))
+            known = list(Ledger.entries(x)), Ledger.makers(x), Ledger.source(x), set(Ledger.free(x))
             self.seen[step, slot] = _Seen(tuple(x.shape), *known)
 
-        def after(k: int, step: Step, slots: dict[int, Tensor]) -> None:
-            for slot in step.changes:
-                note(k, slot, slots[slot])
+        def after(k: int, step: Step, changed: dict[int, Tensor]) -> None:
+            for slot, x in changed.items():
+                note(k, slot, x)
 
         with torch.no_grad(), mode, tracer:
             inputs = [x if tuple(x.shape) == s.shape else x.view(s.shape) for x, s in zip(inputs, self.sources)]
@@ -205,9 +209,8 @@ class Trial:
         """(step, slot) -> what was in the tensor behind that step, up to step ``last``; inputs under step -1."""
         found = {(-1, k): x.clone() for k, x in enumerate(inputs)}
 
-        def after(k: int, step: Step, slots: dict[int, Tensor]) -> None:
-            for slot in step.changes:
-                found[k, slot] = slots[slot].clone()
+        def after(k: int, step: Step, changed: dict[int, Tensor]) -> None:
+            found.update({(k, slot): x.clone() for slot, x in changed.items()})
 
         try:
             replay(self.tape if last is None else self.tape.until(last), inputs, after=after)
@@ -225,6 +228,8 @@ class Trial:
             if small.numel() != int(np.prod([a.sum() for a in alive])):
                 raise WrongError(None, f'a view of an input leaves {small.numel()} numbers where a box should be')
             inputs.append(small.reshape([int(a.sum()) for a in alive]))
+        # Where copies are made of one position, the function that makes them knows how many.
+        follows = self.tape.function is not None and any(seen.free for seen in self.seen.values())
         at = 0
 
         def restate(k: int, step: Step, args: Any, kwargs: Any) -> tuple[Any, Any]:
@@ -234,20 +239,25 @@ class Trial:
             if change is None:
                 return args, kwargs
             state = Cut(
-                [self._alive(k - 1, slot, keep) for slot in step.takes], [self._alive(k, s, keep) for s in step.out]
+                [self._alive(k - 1, slot, keep) for slot in step.takes],
+                [self._alive(k, slot, keep) for slot in step.out],
+                self.seen[k, step.out[0]].free if follows else set(),
             )
             return change(state, args, kwargs)
 
-        def after(k: int, step: Step, slots: dict[int, Tensor]) -> None:
-            for slot in step.changes:
+        def after(k: int, step: Step, changed: dict[int, Tensor]) -> None:
+            for slot, have in changed.items():
                 want = cut(full[k, slot], self._alive(k, slot, keep))
-                if slots[slot].shape != want.shape:
-                    raise WrongError(step, f'gives {tuple(slots[slot].shape)} where {tuple(want.shape)} should be left')
-                if slot not in loose and not same_numbers(slots[slot], want):
+                for d in self.seen[k, slot].free:
+                    # Copies of one position may be as many as they like.
+                    want, have = want.narrow(d, 0, 1), have.narrow(d, 0, 1)
+                if have.shape != want.shape:
+                    raise WrongError(step, f'gives {tuple(have.shape)} where {tuple(want.shape)} should be left')
+                if slot not in loose and not same_numbers(have, want):
                     raise WrongError(step, 'gives other numbers on what is left')
 
         try:
-            replay(self.tape, inputs, restate, after)
+            (rerun if follows else replay)(self.tape, inputs, restate, after)
         except WrongError:
             raise
         except Exception as error:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 from .catalog import shared_rule, tapes_of
 from .roles import Cast, casts
 from .tape import Tape
 from .trial import Finding, Trial
 
+# A shape that depends on numbers: no model with such a call can be traced at all.
+UNTRACEABLE = (DynamicOutputShapeException, DataDependentOutputException)
 EXACT, PARTLY, FROZEN, WRONG = 'exact', 'exact along other axes', 'frozen', 'wrong'
 
 
@@ -21,7 +24,8 @@ class Verdict:
     """What the oracle says of one operator.
 
     Attributes:
-        exact_axes, frozen_axes: dimensions of inputs, over all samples, that lost positions, or never could.
+        exact_axes, frozen_axes: dimensions of inputs, over all samples, that lost positions, or never could; what
+            could have and did not, by chance, counts as neither.
         reasons: why they never could -> how many.
         parts: the operators that it runs as, where it is none of them itself.
         wrong: one line for every trial that failed.
@@ -46,27 +50,34 @@ class Verdict:
 
 
 def examine(name: str, tapes: Sequence[Tape], brief: bool = False) -> Verdict:
-    """Every cast of every tape, cut at random once, or twice unless ``brief``. Deterministic."""
+    """Every cast of every tape, cut at random once. Deterministic."""
     verdict = Verdict(name)
     parts: set[str] = set()
     for number, tape in enumerate(tapes):
         generator = np.random.default_rng(zlib.crc32(f'{name} {number}'.encode()))
         shapes = [tuple(x.shape) for x in tape.inputs]
         axes: dict[tuple[int, int], bool | str] = {}
+        untraced = False
         for cast in casts(shapes, generator, brief):
-            for finding in _tried(tape, cast, generator, 1 if brief else 2):
-                verdict.trials += 1
-                if finding.wrong:
-                    verdict.wrong.append(f'{finding.culprit} {finding.wrong}: {_described(tape, cast)}')
-                for axis, value in finding.axes.items():
-                    if value is True or axes.get(axis, '') == '':
-                        axes[axis] = value
+            try:
+                finding = _tried(tape, cast, generator)
+            except UNTRACEABLE:
+                untraced = True
+                break
+            verdict.trials += 1
+            if finding.wrong:
+                verdict.wrong.append(f'{finding.culprit} {finding.wrong}: {_described(tape, cast)}')
+            for axis, value in finding.axes.items():
+                if value is True or axes.get(axis, '') == '':
+                    axes[axis] = value
+        if untraced:
+            continue
         verdict.samples += 1
         parts |= tape.names if name not in tape.names else set()
         for value in axes.values():
             if value is True:
                 verdict.exact_axes += 1
-            else:
+            elif value:
                 verdict.frozen_axes += 1
                 reason = str(value).removesuffix(' in the model')
                 verdict.reasons[reason] = verdict.reasons.get(reason, 0) + 1
@@ -74,14 +85,13 @@ def examine(name: str, tapes: Sequence[Tape], brief: bool = False) -> Verdict:
     return verdict
 
 
-def _tried(tape: Tape, cast: Cast, generator: np.random.Generator, draws: int) -> Iterator[Finding]:
+def _tried(tape: Tape, cast: Cast, generator: np.random.Generator) -> Finding:
     try:
-        trial = Trial(tape, cast)
+        return Trial(tape, cast).run(generator)
+    except UNTRACEABLE:
+        raise
     except Exception as error:
-        yield Finding(wrong=f'the trace fails, {type(error).__name__}: {error}')
-        return
-    for _ in range(draws if len(trial.removable) else 1):
-        yield trial.run(generator)
+        return Finding(wrong=f'the trace fails, {type(error).__name__}: {error}')
 
 
 def _described(tape: Tape, cast: Cast) -> str:

@@ -1,4 +1,4 @@
-"""Samples of our own: of operators that torch's database doesn't show, or not in the ways that models use them."""
+"""How a sample of our own is given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .tape import Tape, record
+from ..tape import Tape, record
 
 Input = tuple[int, ...] | Callable[[torch.Generator], Tensor]
 SAMPLES: dict[str, list[tuple[Callable[..., Any], tuple[Input, ...]]]] = {}
@@ -19,9 +19,24 @@ def own(name: str, function: Callable[..., Any], *inputs: Input) -> None:
     SAMPLES.setdefault(f'aten::{name}', []).append((function, inputs))
 
 
+def program(name: str, function: Callable[..., Any], *inputs: Input) -> None:
+    """Add a sample of several operators as models put them together, under a name of its own."""
+    SAMPLES.setdefault(name, []).append((function, inputs))
+
+
 def single(*shape: int) -> Input:
     """A float32 tensor."""
     return lambda generator: torch.randn(shape, generator=generator)
+
+
+def complex_numbers(*shape: int) -> Input:
+    """A complex128 tensor."""
+    return lambda generator: torch.randn(shape, generator=generator, dtype=torch.complex128)
+
+
+def shares(*shape: int) -> Input:
+    """A float64 tensor of numbers in (0, 1)."""
+    return lambda generator: torch.rand(shape, generator=generator, dtype=torch.float64)
 
 
 def whole(high: int, *shape: int) -> Input:
@@ -47,23 +62,3 @@ def tapes_of_ours(name: str) -> list[Tape]:
             torch.manual_seed(0)
             tapes.append(record(function, tensors))
     return tapes
-
-
-aten = torch.ops.aten
-
-for _name in ('_reshape_alias', 'as_strided', 'as_strided_'):
-    _f = getattr(aten, _name)
-    own(_name, lambda x, f=_f: f(x, (4, 6), (6, 1)), (4, 6))
-    own(_name, lambda x, f=_f: f(x, (2, 3, 4), (12, 4, 1)), (2, 3, 4))
-    own(_name, lambda x, f=_f: f(x, (4, 1, 6), (6, 6, 1)), (4, 6))
-own('as_strided', lambda x: torch.as_strided(x, (4, 4), (1, 4)), (4, 4))
-own('alias', aten.alias, (4, 6))
-own('alias', aten.alias, (2, 4, 6))
-own('alias', aten.alias, (6,))
-
-own('slice', lambda x: x[:, 1:4], (3, 6))
-own('slice', lambda x: x[..., ::2], (3, 8))
-own('slice', lambda x: x[..., 1::2], (3, 8))
-own('slice', lambda x: x[:, 1:7:3], (3, 8))
-own('slice', lambda x: x[:, -3:], (3, 6))
-own('slice', lambda x: x[:, :0], (3, 6))
