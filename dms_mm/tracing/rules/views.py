@@ -187,6 +187,9 @@ def split(ledger: Ledger, out: Any, x: Any, sizes: Any, dim: int = 0) -> None:
 
 
 def _pieces(ledger: Ledger, out: Any, x: Any, dim: int) -> None:
+    if any(piece.shape[dim] == 0 for piece in out):
+        # What an empty piece has along other dimensions is seen by factors alone.
+        touching(ledger, x, {dim})
     offset = 0
     for piece in out:
         length = int(piece.shape[dim])
