@@ -36,11 +36,13 @@ class Boxes:
             if self.seen.get(key) == (now := part.tobytes()):
                 continue
             self.seen[key] = now
-            roots, bound = _bound(part)
+            roots, bound, scattered = _bound(part)
             # A part that depends on one dimension alone keeps the box; along a cut all of it must stay.
             if fixed is not None:
                 sets.freeze(roots[bound[fixed] & (bound.sum(0) == 1)], 'a cut through heads or groups')
             open_dims = set(np.flatnonzero(bound[:, bound.sum(0) > 1].any(1)).tolist())
+            if scattered.any():
+                open_dims = {d for d, size in enumerate(ids.shape) if size > 1}
             if not open_dims:
                 continue
             keep = max(open_dims - {fixed}, key=lambda d: (ids.shape[d], d))
@@ -51,18 +53,22 @@ class Boxes:
         return sets.forget_known(before) or changed
 
 
-def _bound(part: IntArray) -> tuple[IntArray, np.ndarray]:
-    """(R,) the parts in a box, and (dims, R) whether each is found at some positions of a dimension only."""
+def _bound(part: IntArray) -> tuple[IntArray, np.ndarray, np.ndarray]:
+    """(R,) the parts in a box; (dims, R) whether each is found at some positions of a dimension only; (R,) whether
+    the places where it is found are no box."""
     shape = part.shape[:-1]
     place = np.indices(shape)[..., None]
     live = part >= 0
     roots, code = np.unique(part[live], return_inverse=True)
     bound = np.zeros((len(shape), len(roots)), dtype=bool)
+    box = np.ones(len(roots), dtype=np.int64)
     for d, size in enumerate(shape):
         index = np.broadcast_to(place[d], part.shape)[live]
         pairs = np.unique(code * size + index)
-        bound[d] = np.bincount(pairs // size, minlength=len(roots)) < size
-    return roots, bound
+        lengths = np.bincount(pairs // size, minlength=len(roots))
+        bound[d] = lengths < size
+        box *= lengths
+    return roots, bound, np.bincount(code, minlength=len(roots)) < box
 
 
 def _tie_along(sets: DisjointSets, table: IntArray, ids: IntArray, dim: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch.utils._pytree import tree_map
 from ..registry import OPERATORS
 from .ledger import Call, Entries, Ledger, Trace, tensors_of
 from .residual import follow
+from .rules.constants import CONSTANTS
+from .rules.parts import parts_of
 from .rules.pointwise import pointwise
 
 
@@ -20,10 +23,7 @@ class TraceError(RuntimeError):
     """The model could not be run on fake tensors."""
 
 
-# Operators that look at no tensor: those whose lengths may tie what they meet, and those whose values are known.
-CONSTANTS = {
-    f'aten::{name}' for name in 'full zeros ones empty rand randn new_empty new_zeros new_ones new_full'.split()
-}
+# Operators that look at no tensor, and whose values are known.
 FACTORIES = {f'aten::{name}' for name in 'arange full zeros ones tril_indices triu_indices scalar_tensor'.split()}
 
 
@@ -56,6 +56,10 @@ class Tracer(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.prim.device.default:
             return func(*args, **kwargs)
+        parts = parts_of(func)
+        if parts is not None:
+            with self:
+                return parts(*args, **kwargs)
         tensors = tensors_of((args, kwargs))
         # In-place operators change the axes of their own input: look at them first.
         watched = self.on_call is None and not self.suspended
@@ -95,6 +99,10 @@ class Tracer(TorchDispatchMode):
                 self._apply(func, call.name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:
                 raise TraceError(f'rule of {call.name} failed in {call.module!r}: {error!r}') from error
+            written = _written(func, args, kwargs)
+            for x, before in zip(tensors, call.makers):
+                if any(x is y for y in written):
+                    self.ledger.overwrite(x, before, any(x is y for y in tensors_of(out)))
         results = tensors_of(out)
         self.ledger.use(tensors, results)
         follow(self.ledger, func, out, tensors, args, kwargs)
@@ -118,6 +126,18 @@ class Tracer(TorchDispatchMode):
                 self.ledger.trace.unknown.setdefault(name, self.ledger.where())
             for entries in touched:
                 self.ledger.freeze(entries, f'no rule for operator {name}')
+
+
+@functools.cache
+def _writes(func: Any) -> list[tuple[int, str]]:
+    """Place and name of the arguments that an operator writes to."""
+    arguments = func._schema.arguments
+    return [(k, a.name) for k, a in enumerate(arguments) if a.alias_info is not None and a.alias_info.is_write]
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
+    given = [args[k] if k < len(args) else kwargs.get(name) for k, name in _writes(func)]
+    return tensors_of(given)
 
 
 def _shapes(tensors: list[Any]) -> list[tuple[int, ...]]:

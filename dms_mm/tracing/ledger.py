@@ -8,6 +8,7 @@ axes; a position then lives only if all of its elements do. All of this is kept 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from .flow import Joint
 Axes = list[tuple[int, IntArray]]
 Entries = list[tuple[tuple[int, ...], IntArray]]
 ParamDim = tuple[str, int]
+NO_CHANNELS = 'no channels: '  # begins the reason of a freeze that no report need tell
 
 
 @dataclass
@@ -138,6 +140,7 @@ class Ledger:
         self.made: dict[str, Joint] = {}
         self.uses: dict[str, list[frozenset[str]]] = {}
         self.callers: dict[str, list[frozenset[str]]] = {}
+        self._zeroed: dict[int, list[weakref.ref[Any]]] = {}  # storage -> tensors that masks make zero
         self._starts: list[int] = []
         self._owners: list[ParamDim] = []
         self._end = 0
@@ -188,19 +191,44 @@ class Ledger:
         """Dimensions along which a tensor is copies of one position."""
         return getattr(x, '_dms_free', set())
 
+    @staticmethod
+    def shape(x: Any) -> tuple[int, ...]:
+        """The shape that a tensor had when its axes were set: an operator in place may have changed it since."""
+        return getattr(x, '_dms_shape', tuple(x.shape))
+
     def put(
-        self, x: Any, axes: Axes | Entries, source: str | None = None, makers: frozenset[str] | None = None
+        self,
+        x: Any,
+        axes: Axes | Entries,
+        source: str | None = None,
+        makers: frozenset[str] | None = None,
+        copies: Iterable[int] = (),
     ) -> None:
-        """Set the axes of a tensor; dimensions of one position carry none."""
+        """Set the axes of a tensor; dimensions of one position carry none, nor do those that are ``copies`` of one."""
         entries: Entries = []
         for dims, ids in axes:
             dims = (dims,) if isinstance(dims, int) else dims
             flat = tuple(d for d in dims if x.shape[d] > 1)
-            if flat:
+            if flat and all(x.shape[d] for d in dims):
                 entries.append((flat, ids if flat == dims else ids.reshape([x.shape[d] for d in flat])))
         x._dms_axes = entries
         x._dms_source = source
         x._dms_makers = makers
+        x._dms_free = set(copies)
+        x._dms_shape = tuple(x.shape)
+        if source or makers is not None:
+            self._zeroed.setdefault(x.untyped_storage()._cdata, []).append(weakref.ref(x))
+
+    def overwrite(self, x: Any, before: frozenset[str] | None, told: bool) -> None:
+        """An operator wrote into ``x``: what its makers are is known if its rule has ``told``, and that its other views
+        are zero where they were only if ``x`` is so by the makers that it had ``before``."""
+        after = self.makers(x) if told else None
+        if after is not None and before is not None and after <= before:
+            return
+        for other in self._zeroed.get(x.untyped_storage()._cdata, []):
+            y = other()
+            if y is not None and not (told and y is x):
+                y._dms_source = y._dms_makers = None
 
     # -- what must stay
     def freeze(self, axes: Sequence[tuple[Any, IntArray]], reason: str) -> None:
@@ -233,19 +261,21 @@ class Ledger:
     def consume(self, tensor: Any, lists: Sequence[IntArray]) -> None:
         """A parameter contracts these elements of its own: it takes their masks."""
         source = self.source(tensor)
-        owners = [owner for owner in self._owners_of(lists) if owner[0] == source]
-        self.trace.consumers.update(dict.fromkeys(owners))
-        if not owners and source:
-            # A weight that was reshaped carries factors; the masks go wherever it has them.
-            self.trace.requests += [(frozenset([source]), ids) for ids in lists]
+        for ids in lists:
+            owners = [owner for owner in self._owners_of([ids]) if owner[0] == source]
+            self.trace.consumers.update(dict.fromkeys(owners))
+            if not owners and source:
+                # A weight that was reshaped carries factors; the masks go wherever it has them.
+                self.trace.requests.append((frozenset([source]), ids))
 
     def produce(self, tensor: Any, lists: Sequence[IntArray]) -> None:
         """A parameter makes these elements of its own."""
         source = self.source(tensor)
-        owners = [owner for owner in self._owners_of(lists) if owner[0] == source]
-        self.trace.producers.update(dict.fromkeys(owners))
-        if not owners and source and lists:
-            self.trace.products.append((source, np.concatenate([ids.reshape(-1) for ids in lists])))
+        for ids in lists:
+            owners = [owner for owner in self._owners_of([ids]) if owner[0] == source]
+            self.trace.producers.update(dict.fromkeys(owners))
+            if not owners and source:
+                self.trace.products.append((source, ids.reshape(-1)))
 
     def _owners_of(self, lists: Sequence[IntArray]) -> set[ParamDim]:
         owners: set[ParamDim] = set()

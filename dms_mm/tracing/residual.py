@@ -15,8 +15,12 @@ from .arrangement import permuted, plain
 from .flow import Flow, Joint, Origin, Sum, flow_of
 from .ledger import Ledger, tensors_of
 from .ranges import bounds_of, clamp_of
-from .rules.pointwise import ZERO_KEEPING
 
+# Zero where their first tensor is.
+ZERO_KEEPING = set(
+    'relu relu6 gelu silu hardswish tanh leaky_relu elu neg abs sqrt square sin native_dropout _fused_dropout dropout '
+    'selu celu mish sign expm1 log1p erf round floor ceil hardtanh'.split()
+)
 # Linear in a weight and a bias: where these are among the arguments.
 AFFINE: dict[str, tuple[tuple[int, ...], int | None]] = {
     'convolution': ((1,), 2), 'addmm': ((2, 1), 0), 'baddbmm': ((2, 1), 0), 'mm': ((1, 0), None),

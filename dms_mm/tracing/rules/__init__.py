@@ -4,18 +4,37 @@ A rule gets the ledger, the operator's output and its arguments. An elementwise 
 aligns; any other without a rule freezes what it touches.
 """
 
-from . import convolution, indexing, joins, norms, pointwise, products, reductions, views
+from . import (
+    constants,
+    convolution,
+    indexing,
+    joins,
+    matrices,
+    norms,
+    parts,
+    pointwise,
+    products,
+    reductions,
+    scattering,
+    spatial,
+    views,
+)
 from .table import Rule, rule
 
 __all__ = [
     'Rule',
+    'constants',
     'convolution',
     'indexing',
     'joins',
+    'matrices',
     'norms',
+    'parts',
     'pointwise',
     'products',
     'reductions',
     'rule',
+    'scattering',
+    'spatial',
     'views',
 ]

@@ -7,44 +7,77 @@ from typing import Any
 
 import torch
 
-from ..ledger import Axes, Ledger
-from .layout import wrap
+from ..ledger import Ledger
+from .layout import Operand, broadcast, join, touching, wrap
 from .table import rule
+from .zeros import zero_makers
 
 
 @rule('embedding')
 def embedding(ledger: Ledger, out: Any, weight: Any, index: Any, *args: Any, **kwargs: Any) -> None:
-    ledger.freeze([(0, ids) for ids in ledger.along(weight, 0)], 'the vocabulary of an embedding')
+    ledger.freeze(touching(ledger, weight, {0}), 'the vocabulary of an embedding')
     ledger.produce(weight, ledger.along(weight, 1))
-    ledger.put(out, [(out.ndim - 1, ids) for ids in ledger.along(weight, 1)], None, ledger.makers(weight))
+    operands: list[Operand] = [(weight, [None, out.ndim - 1]), (index, range(index.ndim))]
+    _picked(ledger, out, operands, 'an embedding of fixed places')
+
+
+@rule('_embedding_bag', '_embedding_bag_forward_only')
+def embedding_bag(ledger: Ledger, out: Any, weight: Any, *args: Any, **kwargs: Any) -> None:
+    ledger.freeze(touching(ledger, weight, {0}), 'the vocabulary of an embedding')
+    for x in args:
+        if isinstance(x, torch.Tensor):
+            ledger.freeze(ledger.entries(x), 'the numbers in bags of an embedding')
+    ledger.produce(weight, ledger.along(weight, 1))
+    # With the places of maxima, which are of the same shape.
+    for k, result in enumerate(out):
+        if result.shape == out[0].shape:
+            columns = [(1, ids) for ids in ledger.along(weight, 1)]
+            ledger.put(result, columns, None, ledger.makers(weight) if k == 0 else None)
+
+
+def _picked(ledger: Ledger, out: Any, operands: list[Operand], acted: str) -> None:
+    """A result that has numbers of its first operand; those of the others say which."""
+    entries, copies = join(ledger, operands, acted, acted)
+    ledger.put(out, entries, None, zero_makers(ledger, operands, entries, [frozenset({0})]), copies)
 
 
 @rule('index_select')
 def index_select(ledger: Ledger, out: Any, x: Any, dim: int, index: Any) -> None:
     dim = wrap(dim, x.ndim)
-    ledger.freeze([a for a in ledger.axes(x) if a[0] == dim], f'index_select on dimension {dim}')
-    ledger.put(out, [a for a in ledger.axes(x) if a[0] != dim], None, ledger.makers(x))
+    places = [None if d == dim else d for d in range(x.ndim)]
+    _picked(ledger, out, [(x, places), (index, [dim] * index.ndim)], f'index_select on dimension {dim}')
+
+
+@rule('gather')
+def gather(ledger: Ledger, out: Any, x: Any, dim: int, index: Any, *args: Any, **kwargs: Any) -> None:
+    """Along other dimensions the index is as long as what it picks from."""
+    dim = wrap(dim, x.ndim)
+    places = [None if d == dim else d for d in range(x.ndim)]
+    _picked(ledger, out, [(x, places), (index, range(index.ndim))], 'a gather from pruned positions')
+
+
+def index_places(x: Any, indices: Sequence[Any]) -> tuple[list[int | None], int, int]:
+    """Where dimensions of ``x`` are in ``x[indices]``, None for indexed ones; the indices' first, and how many."""
+    indexed = [d for d, i in enumerate(indices) if i is not None]
+    rank = max((i.ndim for i in indices if i is not None), default=0)
+    together = indexed == list(range(indexed[0], indexed[-1] + 1)) if indexed else True
+    first = indexed[0] if together and indexed else 0
+    places: list[int | None] = []
+    for d in range(x.ndim):
+        before = d - sum(i < d for i in indexed)
+        places.append(None if d in indexed else before if before < first and together else before + rank)
+    return places, first, rank
 
 
 @rule('index', '_unsafe_index')
 def index(ledger: Ledger, out: Any, x: Any, indices: Sequence[Any]) -> None:
     """Indexed dimensions can't carry elements (the values of an index are not known); the others pass."""
-    indexed = [d for d, i in enumerate(indices) if i is not None]
-    ledger.freeze([a for a in ledger.axes(x) if a[0] in indexed], 'an index into pruned positions')
-    rank = max((i.ndim for i in indices if i is not None), default=0)
-    if any(i is not None and i.dtype == torch.bool for i in indices):
-        ledger.freeze(ledger.axes(x), 'an index by a boolean mask')
-        return
-    together = indexed == list(range(indexed[0], indexed[-1] + 1)) if indexed else True
-    place = indexed[0] if together and indexed else 0
-    result: Axes = []
-    for d, ids in ledger.axes(x):
-        if d not in indexed:
-            before = d - sum(i < d for i in indexed)
-            result.append((before if before < place and together else before + rank, ids))
-    ledger.put(out, result, None, ledger.makers(x))
-
-
-@rule('gather', 'take_along_dim')
-def gather(ledger: Ledger, out: Any, x: Any, dim: int, index: Any, *args: Any, **kwargs: Any) -> None:
-    ledger.freeze(ledger.axes(x) + ledger.axes(index), 'a gather from pruned positions')
+    given = [i for i in indices if i is not None]
+    if any(i.dtype in (torch.bool, torch.uint8) for i in given):
+        for y in (x, *given):
+            ledger.freeze(ledger.entries(y), 'an index by a boolean mask')
+        return ledger.put(out, [])
+    places, first, _ = index_places(x, indices)
+    operands: list[Operand] = [(x, places)]
+    operands += [(i, [first + p for p in at if p is not None]) for i, at in broadcast(given)]
+    _picked(ledger, out, operands, 'an index into pruned positions')

@@ -1,4 +1,4 @@
-"""The algebra of axes that rules share: reshapes, cuts, and ties of what an operator aligns."""
+"""The algebra of entries: what reshapes, moves, cuts and ties make of the ids of one or several tensors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ import numpy as np
 import torch
 
 from ..elements import IntArray
-from ..ledger import Axes, Entries, Ledger
+from ..ledger import Entries, Ledger
+
+# A tensor, and for each of its dimensions the one of the result that it is, or None where the operator acts along it.
+Operand = tuple[Any, Sequence[int | None]]
 
 
 def wrap(dim: int, ndim: int) -> int:
+    """A dimension counted from the first."""
     return dim + ndim if dim < 0 else dim
 
 
 def dims_of(dims: int | Sequence[int] | None, ndim: int) -> set[int]:
+    """Dimensions counted from the first; none given are all."""
     if dims is None:
         return set(range(ndim))
     if isinstance(dims, int):
@@ -24,6 +29,7 @@ def dims_of(dims: int | Sequence[int] | None, ndim: int) -> set[int]:
     return {wrap(d, ndim) for d in dims} if len(dims) else set(range(ndim))
 
 
+# -- one tensor
 def reshape_blocks(old: Sequence[int], new: Sequence[int]) -> list[tuple[range, range]]:
     """Smallest runs of old dimensions that hold as many positions as runs of new ones, left to right."""
     blocks = []
@@ -45,6 +51,7 @@ def reshape_blocks(old: Sequence[int], new: Sequence[int]) -> list[tuple[range, 
 
 
 def view_entries(ledger: Ledger, entries: Entries, old: Sequence[int], new: Sequence[int]) -> Entries:
+    """Entries of a tensor of shape ``old`` that is seen in shape ``new``."""
     if 0 in old:
         ledger.freeze(entries, 'a reshape of an empty tensor')
         return []
@@ -68,6 +75,16 @@ def view_entries(ledger: Ledger, entries: Entries, old: Sequence[int], new: Sequ
     return result
 
 
+def view_copies(copies: set[int], old: Sequence[int], new: Sequence[int]) -> set[int]:
+    """Dimensions of a view that are copies of one position, by those of the tensor."""
+    if not copies or 0 in old:
+        return set()
+    blocks = reshape_blocks([int(s) for s in old], [int(s) for s in new])
+    return {
+        c for rows, columns in blocks if copies.issuperset(r for r in rows if old[r] > 1) for c in columns if new[c] > 1
+    }
+
+
 def moved(entries: Entries, to: Sequence[int | None]) -> Entries:
     """Entries after their dimension ``d`` went to ``to[d]``."""
     result: Entries = []
@@ -76,6 +93,19 @@ def moved(entries: Entries, to: Sequence[int | None]) -> Entries:
         order = sorted(range(len(dims)), key=lambda k: places[k])  # type: ignore[arg-type, return-value]
         result.append((tuple(places[k] for k in order), ids.transpose(order)))  # type: ignore[misc]
     return result
+
+
+def touching(ledger: Ledger, x: Any, dims: set[int]) -> Entries:
+    """The entries of some dimensions, each of one dimension; those that lie elsewhere stay as they are."""
+    if any(len(own) > 1 and dims.intersection(own) for own, _ in ledger.entries(x)):
+        ledger.axes(x)
+    return [entry for entry in ledger.entries(x) if dims.intersection(entry[0])]
+
+
+def parted(ledger: Ledger, x: Any, dims: set[int]) -> tuple[Entries, Entries]:
+    """The entries of some dimensions, each of one dimension, and the others."""
+    inside = touching(ledger, x, dims)
+    return inside, [entry for entry in ledger.entries(x) if not dims.intersection(entry[0])]
 
 
 def cut(ledger: Ledger, entries: Entries, dim: int, piece: slice | int) -> Entries:
@@ -89,10 +119,14 @@ def cut(ledger: Ledger, entries: Entries, dim: int, piece: slice | int) -> Entri
         part = ids[tuple(piece if e == k else slice(None) for e in range(ids.ndim))]
         if len(dims) > 1:
             ledger.elements.boxes.append((ids, k))
+        elif not isinstance(piece, int) and part.size == 1:
+            # A dimension of one position carries nothing: it fits any length.
+            ledger.freeze([(dims, part)], 'a cut of one position')
         result.append((dims[:k] + dims[k + 1 :] if isinstance(piece, int) else dims, part))
     return result
 
 
+# -- several tensors
 def align(ledger: Ledger, lists: Sequence[list[IntArray]], reason: str) -> list[IntArray]:
     """Tie the elements of one dimension of several tensors; those that go on. One without any freezes the others."""
     most = max(len(entries) for entries in lists)
@@ -117,31 +151,86 @@ def _same_layout(a: IntArray, b: IntArray) -> bool:
     return np.array_equal(np.unique(a, return_inverse=True)[1], np.unique(b, return_inverse=True)[1])
 
 
-def tie(ledger: Ledger, tensors: Sequence[Any], reason: str) -> Entries:
-    """Union what broadcasting aligns; a side that is long but carries no ids freezes the other."""
+def broadcast(tensors: Sequence[Any]) -> list[Operand]:
+    """Operands whose dimensions are aligned from the last."""
     tensors = [x for x in tensors if isinstance(x, torch.Tensor)]
     ndim = max((x.ndim for x in tensors), default=0)
-    long = [x for x in tensors if any(s > 1 and d not in ledger.free(x) for d, s in enumerate(x.shape))]
-    if any(len(dims) > 1 for x in long for dims, _ in ledger.entries(x)):
-        # The same ids over the same dimensions need no factors.
-        if len(long) == 1 and long[0].ndim == ndim:
-            return ledger.entries(long[0])
-        spans = [[dims for dims, _ in ledger.entries(x)] for x in long]
-        if all(x.ndim == ndim and x.shape == long[0].shape for x in long) and all(s == spans[0] for s in spans):
-            for x in long[1:]:
-                for (_, a), (_, b) in zip(ledger.entries(x), ledger.entries(long[0])):
-                    ledger.elements.union(a, b)
-            return ledger.entries(long[0])
+    return [(x, range(ndim - x.ndim, ndim)) for x in tensors]
+
+
+def join(ledger: Ledger, operands: Sequence[Operand], reason: str, acted: str = '') -> tuple[Entries, set[int]]:
+    """Entries of what is made of several tensors, and the dimensions along which it is copies.
+
+    Along a dimension of the result operands have its length, or one position that fits all. What the operator acts
+    along is frozen because of ``acted``; an operand that nothing prunes, or of another length, freezes the others
+    because of ``reason``.
+    """
+    if acted:
+        for x, places in operands:
+            ledger.freeze(touching(ledger, x, {d for d, p in enumerate(places) if p is None}), acted)
     result: Entries = []
-    for d in range(ndim):
-        present = [x for x in tensors if (k := d - (ndim - x.ndim)) >= 0 and x.shape[k] > 1 and k not in ledger.free(x)]
-        lists = [ledger.along(x, d - (ndim - x.ndim)) for x in present]
-        if any(lists):
-            result += [((d,), ids) for ids in align(ledger, lists, reason)]
-    return result
+    for group in _groups(ledger, operands):
+        users = [(x, places) for x, places in operands if any(_present(ledger, x, places, p) for p in group)]
+        lists = [_within(ledger, x, places, group) for x, places in users]
+        if not any(lists):
+            continue
+        if len(group) > 1 and all([dims for dims, _ in own] == [dims for dims, _ in lists[0]] for own in lists):
+            # The same dimensions together in all of them need no factors.
+            for own in lists[1:]:
+                for (_, a), (_, b) in zip(own, lists[0]):
+                    ledger.elements.union(a, b)
+            result += lists[0]
+            continue
+        for p in group:
+            result += [((p,), ids) for ids in _along(ledger, operands, p, reason)]
+    copies = set()
+    for p in {p for _, places in operands for p in places if p is not None}:
+        long = [(x, places) for x, places in operands if p in places and x.shape[list(places).index(p)] > 1]
+        if long and not any(_present(ledger, x, places, p) for x, places in long):
+            copies.add(p)
+    return result, copies
+
+
+def _present(ledger: Ledger, x: Any, places: Sequence[int | None], p: int) -> bool:
+    """Whether a tensor has positions of its own along a dimension of the result."""
+    d = list(places).index(p) if p in places else -1
+    return d >= 0 and x.shape[d] > 1 and d not in ledger.free(x)
+
+
+def _within(ledger: Ledger, x: Any, places: Sequence[int | None], group: set[int]) -> Entries:
+    own = [(dims, ids) for dims, ids in ledger.entries(x) if any(places[d] in group for d in dims)]
+    return moved(own, places)
+
+
+def _groups(ledger: Ledger, operands: Sequence[Operand]) -> list[set[int]]:
+    """Dimensions of the result, together where ids of some operand span them."""
+    groups = [{p} for p in sorted({p for _, places in operands for p in places if p is not None})]
+    for x, places in operands:
+        for dims, _ in ledger.entries(x):
+            if len(dims) > 1 and all(places[d] is not None for d in dims):
+                hit = [g for g in groups if g.intersection(places[d] for d in dims)]
+                groups = [g for g in groups if g not in hit] + [set().union(*hit)]
+    return sorted(groups, key=min)
+
+
+def _along(ledger: Ledger, operands: Sequence[Operand], p: int, reason: str) -> list[IntArray]:
+    present = [(x, list(places).index(p)) for x, places in operands if _present(ledger, x, places, p)]
+    lists = [ledger.along(x, d) for x, d in present]
+    if not any(lists):
+        return []
+    if len({int(x.shape[d]) for x, d in present}) > 1:
+        ledger.freeze([((0,), ids) for own in lists for ids in own], reason)
+        return []
+    return align(ledger, lists, reason)
+
+
+def tie(ledger: Ledger, tensors: Sequence[Any], reason: str) -> Entries:
+    """Union what broadcasting aligns; a side that is long but carries no ids freezes the other."""
+    return join(ledger, broadcast(tensors), reason)[0]
 
 
 def union_makers(ledger: Ledger, tensors: Sequence[Any]) -> frozenset[str] | None:
+    """Whose masks make all of some tensors zero."""
     result: frozenset[str] = frozenset()
     for x in tensors:
         makers = ledger.makers(x)
@@ -156,15 +245,3 @@ def note_bias(ledger: Ledger, produced: list[IntArray], bias: Any) -> None:
     entries = ledger.along(bias, bias.ndim - 1)
     if len(produced) == len(entries) == 1 and len(produced[0]) == len(entries[0]):
         ledger.trace.biases.append((produced[0], entries[0]))
-
-
-def channel_axes(ledger: Ledger, x: Any, vectors: Sequence[Any]) -> Axes:
-    lists = ledger.along(x, 1)
-    ledger.freeze([a for a in ledger.axes(x) if a[0] != 1], 'a normalisation over pruned positions')
-    vectors = [v for v in vectors if isinstance(v, torch.Tensor) and v.ndim == 1 and v.shape[0] > 1]
-    line = (
-        align(ledger, [lists, *(ledger.along(v, 0) for v in vectors)], 'a normalisation with a fixed vector')
-        if (lists or any(ledger.along(v, 0) for v in vectors))
-        else []
-    )
-    return [(1, ids) for ids in line]

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from ..ledger import Ledger, tensors_of
-from .layout import channel_axes
+from .along import act_along
+from .layout import Operand, join, touching
 from .table import rule
+from .zeros import zero_makers
+
+ALONE = 'a normalisation that is no module of its own'
 
 
-@rule('native_layer_norm', 'native_group_norm', '_fused_rms_norm', 'rms_norm', 'layer_norm', 'group_norm')
-def free_norm(ledger: Ledger, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
-    tensors = tensors_of((x, args, kwargs))
-    name = 'a normalisation that is no module of its own'
-    for y in tensors:
-        ledger.freeze([e for e in ledger.entries(y) if e[0] != (0,) or y is not x], name)
+@rule('native_layer_norm', '_fused_rms_norm')
+def layer_norm(ledger: Ledger, out: Any, x: Any, shape: Sequence[int], *parameters: Any) -> None:
+    """What is normalised stays, and its gain and bias with it; the rest passes."""
+    for p in tensors_of(parameters):
+        ledger.freeze(ledger.entries(p), ALONE)
+    act_along(ledger, out, x, set(range(x.ndim - len(shape), x.ndim)), ALONE)
+
+
+@rule('native_group_norm')
+def group_norm(ledger: Ledger, out: Any, x: Any, *parameters: Any) -> None:
+    """The batch passes."""
+    for p in tensors_of(parameters):
+        ledger.freeze(ledger.entries(p), ALONE)
+    act_along(ledger, out[0], x, set(range(1, x.ndim)), ALONE)
+    for statistic in out[1:]:
+        ledger.put(statistic, touching(ledger, x, {0}))
 
 
 @rule(
@@ -24,18 +39,23 @@ def free_norm(ledger: Ledger, out: Any, x: Any, *args: Any, **kwargs: Any) -> No
     '_native_batch_norm_legit',
     '_native_batch_norm_legit_no_training',
     '_native_batch_norm_legit_functional',
-    'cudnn_batch_norm',
-    'miopen_batch_norm',
-    'batch_norm',
     '_batch_norm_with_update',
+    '_batch_norm_with_update_functional',
     '_batch_norm_no_update',
 )
 def batch_norm(ledger: Ledger, out: Any, x: Any, *args: Any, **kwargs: Any) -> None:
+    """Channels are tied to gain, bias and statistics; with running statistics it is elementwise."""
     vectors = [a for a in args[:4] if isinstance(a, torch.Tensor)]
-    axes = channel_axes(ledger, x, vectors)
     results = tensors_of(out)
-    names = frozenset(s for v in vectors[:2] if (s := ledger.source(v)))
-    ledger.put(results[0], axes, None, names if len(names) == 2 else None)
+    # In training mode it saves statistics of the batch.
+    statistics = results[1].numel() > 0
+    operands: list[Operand] = [(x, [d if d == 1 or not statistics else None for d in range(x.ndim)])]
+    operands += [(v, [1]) for v in vectors if v.ndim == 1]
+    acted = 'a normalisation over pruned positions'
+    entries, _ = join(ledger, operands, 'a normalisation with a fixed vector', acted)
+    both = [frozenset({1, 2})] if isinstance(args[0], torch.Tensor) and isinstance(args[1], torch.Tensor) else []
+    ledger.put(results[0], entries, None, zero_makers(ledger, operands, entries, both))
+    channels = [ids for dims, ids in entries if dims == (1,)]
     for saved in results[1:]:
         if saved.ndim == 1 and saved.shape[0] == x.shape[1]:
-            ledger.put(saved, [(0, ids) for _, ids in axes])
+            ledger.put(saved, [(0, ids) for ids in channels])

@@ -1,14 +1,15 @@
-"""Matrix products: the contracted dimension is tied, and somebody takes its mask."""
+"""Products that contract a dimension."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from ..elements import IntArray
 from ..ledger import Ledger
-from .layout import align, note_bias, tie, union_makers
+from .layout import Operand, align, join, note_bias, touching, union_makers
 from .table import rule
 
 
@@ -39,34 +40,46 @@ def contract(ledger: Ledger, x: Any, x_dim: int, w: Any, w_dim: int, operator: s
     align(ledger, [a, b], operator)
 
 
-def product_makers(ledger: Ledger, x: Any, w: Any, bias: Any = None) -> frozenset[str] | None:
-    """What makes the output of ``x @ w`` zero: the weight's other dimension, and the bias with it."""
-    makers = ledger.makers(w)
-    if makers is None or not isinstance(bias, torch.Tensor):
-        return makers
-    extra = ledger.makers(bias)
-    return None if extra is None else makers | extra
+def zero_where(ledger: Ledger, sides: Sequence[tuple[Any, list[IntArray]]], bias: Any = None) -> frozenset[str] | None:
+    """What makes dead positions of a product zero: each side along the dimensions that it gives, and a bias with them.
+
+    ``sides``: a tensor and the ids that the result has of it; one that gives none is not asked.
+    """
+    giving = [x for x, lists in sides if lists]
+    if isinstance(bias, torch.Tensor):
+        # A bias has no dimension but the last.
+        if len(giving) > 1 or (giving and giving[0] is not sides[-1][0]):
+            return None
+        giving.append(bias)
+    return union_makers(ledger, giving) if giving else None
 
 
 @rule('mm')
 def mm(ledger: Ledger, out: Any, x: Any, w: Any) -> None:
     contract(ledger, x, 1, w, 0, 'a matrix product')
     left, right = ledger.along(x, 0), ledger.along(w, 1)
-    ledger.put(
-        out,
-        [(0, ids) for ids in left] + [(1, ids) for ids in right],
-        None,
-        ledger.makers(w if right or not left else x),
-    )
+    makers = zero_where(ledger, [(x, left), (w, right)])
+    ledger.put(out, [(0, ids) for ids in left] + [(1, ids) for ids in right], None, makers)
     ledger.cost(1, [(x, 0), (x, 1), (w, 1)])
+
+
+def _add_bias(ledger: Ledger, out: Any, bias: Any) -> None:
+    """A sum with a product that carries its axes already."""
+    product = ledger.makers(out)
+    ndim = out.ndim
+    operands: list[Operand] = [(out, range(ndim)), (bias, range(ndim - bias.ndim, ndim))]
+    entries, _ = join(ledger, operands, 'a bias that does not fit its weight')
+    covered = {d + ndim - bias.ndim for dims, _ in ledger.entries(bias) for d in dims}
+    both = product is not None and all(covered.issuperset(dims) for dims, _ in entries)
+    makers = ledger.makers(bias)
+    ledger.put(out, entries, None, product | makers if both and product is not None and makers is not None else None)
 
 
 @rule('addmm')
 def addmm(ledger: Ledger, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) -> None:
     note_bias(ledger, ledger.along(w, 1), bias)
     mm(ledger, out, x, w)
-    makers = union_makers(ledger, [out, bias])
-    ledger.put(out, tie(ledger, [out, bias], 'a bias that does not fit its weight'), None, makers)
+    _add_bias(ledger, out, bias)
 
 
 @rule('bmm')
@@ -87,17 +100,75 @@ def bmm(ledger: Ledger, out: Any, x: Any, w: Any) -> None:
         for ids in right:
             ledger.request(w, ids)
     axes = [(0, ids) for ids in lead] + [(1, ids) for ids in left] + [(2, ids) for ids in right]
-    ledger.put(out, axes, None, ledger.makers(w if right or not left else x))
+    # A batch is zero where either side is.
+    makers = zero_where(ledger, [(x, left), (w, right if left else right + lead)])
+    ledger.put(out, axes, None, makers)
     ledger.cost(1, [(x, 0), (x, 1), (x, 2), (w, 2)])
 
 
 @rule('baddbmm')
 def baddbmm(ledger: Ledger, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) -> None:
     bmm(ledger, out, x, w)
-    ledger.put(out, tie(ledger, [out, bias], 'a bias that does not fit its product'))
+    _add_bias(ledger, out, bias)
+
+
+@rule('addbmm')
+def addbmm(ledger: Ledger, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) -> None:
+    """The batch is summed over, too."""
+    contract(ledger, x, 2, w, 1, 'a batched matrix product')
+    contract(ledger, x, 0, w, 0, 'a batched matrix product')
+    left, right = ledger.along(x, 1), ledger.along(w, 2)
+    makers = zero_where(ledger, [(x, left), (w, right)])
+    ledger.put(out, [(0, ids) for ids in left] + [(1, ids) for ids in right], None, makers)
+    _add_bias(ledger, out, bias)
+    ledger.cost(1, [(x, 0), (x, 1), (x, 2), (w, 2)])
 
 
 @rule('mv')
 def mv(ledger: Ledger, out: Any, x: Any, w: Any) -> None:
     contract(ledger, x, 1, w, 0, 'a matrix product')
     ledger.put(out, [(0, ids) for ids in ledger.along(x, 0)], None, ledger.makers(x))
+
+
+@rule('addmv')
+def addmv(ledger: Ledger, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) -> None:
+    mv(ledger, out, x, w)
+    _add_bias(ledger, out, bias)
+
+
+@rule('dot', 'vdot')
+def dot(ledger: Ledger, out: Any, x: Any, w: Any) -> None:
+    contract(ledger, x, 0, w, 0, 'a product of two vectors')
+
+
+@rule('addr')
+def addr(ledger: Ledger, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) -> None:
+    """A sum with the product of all pairs."""
+    left, right = ledger.along(x, 0), ledger.along(w, 0)
+    makers = zero_where(ledger, [(x, left), (w, right)])
+    ledger.put(out, [(0, ids) for ids in left] + [(1, ids) for ids in right], None, makers)
+    _add_bias(ledger, out, bias)
+
+
+@rule('_cdist_forward')
+def cdist(ledger: Ledger, out: Any, x: Any, y: Any, *args: Any) -> None:
+    """Differences of dead positions add nothing if both are zero."""
+    reason = 'distances over pruned positions'
+    a, b = ledger.along(x, x.ndim - 1), ledger.along(y, y.ndim - 1)
+    asked = [ledger.request(z, ids) for z, lists in ((x, a), (y, b)) for ids in lists]
+    if a and b and all(asked):
+        align(ledger, [a, b], reason)
+    else:
+        ledger.freeze([(0, ids) for ids in a + b], reason)
+    lead = list(range(x.ndim - 2))
+    operands: list[Operand] = [(x, [*lead, x.ndim - 2, None]), (y, [*lead, x.ndim - 1, None])]
+    ledger.put(out, join(ledger, operands, 'distances with a fixed batch')[0])
+
+
+@rule('linalg_cross')
+def cross(ledger: Ledger, out: Any, x: Any, y: Any, dim: int = -1) -> None:
+    acted = dim % x.ndim
+    places = [None if d == acted else d for d in range(x.ndim)]
+    reason = 'a cross product along pruned positions'
+    ledger.freeze([*touching(ledger, x, {acted}), *touching(ledger, y, {acted})], reason)
+    ledger.put(out, join(ledger, [(x, places), (y, places)], 'a cross product with a fixed tensor')[0])
