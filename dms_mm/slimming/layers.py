@@ -72,6 +72,11 @@ def _prelu(m: Any) -> dict[str, Any]:
     return {'num_parameters': m.weight.shape[0]}
 
 
+@layer_attributes(nn.RNNCellBase)
+def _cell(m: Any) -> dict[str, Any]:
+    return {'input_size': m.weight_ih.shape[1], 'hidden_size': m.weight_hh.shape[1]}
+
+
 def set_layer_attributes(module: nn.Module) -> None:
     """Bring the sizes that a layer stores in line with its parameters."""
     for types, function in LAYER_ATTRIBUTES:

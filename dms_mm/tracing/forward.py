@@ -242,12 +242,25 @@ def _no_fastpath() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _no_onednn() -> Iterator[None]:
+    """Keep LSTMs in float32 from being one operator."""
+    # The public way also sets the precision of float32, and warns.
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
+
+@contextlib.contextmanager
 def _plain_operators(model: nn.Module, training: bool) -> Iterator[None]:
-    """A mode, and attention as its products and softmax, whatever kernel runs it later."""
+    """A mode; attention and recurrent layers as their products and activations, whatever kernel runs them later."""
     with (
         _mode_of(model, training),
         torch.no_grad(),
         sdpa_kernel(SDPBackend.MATH),
+        _no_onednn(),
         _no_fastpath(),
         _local_norms(model),
     ):
