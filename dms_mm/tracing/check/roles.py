@@ -75,22 +75,21 @@ def casts(shapes: Sequence[Shape], generator: np.random.Generator, brief: bool =
     if not brief:
         yield from _single(shapes)
         yield _random(shapes, generator)
-        yield _random(shapes, generator)
         yield from _shared(shapes, generator)
 
 
 def _single(shapes: Sequence[Shape]) -> Iterator[Cast]:
     """One dimension of all inputs, counted from the last as broadcasting does; then one of a single input."""
     n = len(shapes)
+    if n == 1:
+        return
     for back in range(1, max(map(len, shapes), default=0) + 1):
         dims = [frozenset({len(s) - back}) if len(s) >= back else frozenset() for s in shapes]
         yield Cast(tuple(Role('activation', d) for d in dims))
-        if n > 1:
-            yield Cast(tuple(Role('made' if k == 0 else 'parameter', d) for k, d in enumerate(dims)))
-    if n > 1:
-        for k, shape in enumerate(shapes[:4]):
-            for d in [d for d, s in enumerate(shape) if s > 1]:
-                yield Cast(tuple(Role('made', frozenset({d})) if j == k else Role() for j in range(n)))
+        yield Cast(tuple(Role('made' if k == 0 else 'parameter', d) for k, d in enumerate(dims)))
+    for k, shape in enumerate(shapes[:4]):
+        for d in [d for d, s in enumerate(shape) if s > 1]:
+            yield Cast(tuple(Role('made', frozenset({d})) if j == k else Role() for j in range(n)))
 
 
 def _random(shapes: Sequence[Shape], generator: np.random.Generator) -> Cast:
@@ -120,5 +119,5 @@ def _shared(shapes: Sequence[Shape], generator: np.random.Generator) -> Iterator
     pairs = [
         (*a, *b) for k, a in enumerate(places) for b in places[k + 1 :] if shapes[a[0]][a[1]] == shapes[b[0]][b[1]]
     ]
-    for _ in range(2 if pairs else 0):
+    if pairs:
         yield Cast((Role('activation'),) * len(shapes), pairs[int(generator.integers(len(pairs)))])

@@ -7,6 +7,7 @@ whatever was in them; then all surviving positions of every result equal the sli
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +77,12 @@ class _Seen:
     free: set[int]
 
 
+@functools.cache
+def _mode() -> FakeTensorMode:
+    """One for all trials: making it takes as long as a trace."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
 class Trial:
     """A tape with a cast, traced once; :meth:`run` cuts it at random."""
 
@@ -113,7 +120,7 @@ class Trial:
         return _Source(name, role, base, [(d, ids) for d, ids in entries if len(ids) > 1], shape)
 
     def _run_traced(self) -> None:
-        mode = FakeTensorMode(allow_non_fake_inputs=True)
+        mode = _mode()
         tracer = Tracer(self.trace, record_costs=False)
         inputs: list[Any] = []
         for s in self.sources:
