@@ -10,12 +10,14 @@ from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from ..compat import prepare_mmpretrain
 from ..registry import MODELS
 from .checkpoint import read_checkpoint
 
 
 def host_scope(architecture: Mapping[str, Any]) -> AbstractContextManager[None]:
     """The scope in which a host library finds its own parts by plain names, wherever the config was inherited from."""
+    prepare_mmpretrain()
     kind = architecture.get('type')
     scope = kind.rpartition('.')[0] if isinstance(kind, str) else ''
     scope = scope or architecture.get('_scope_')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .making import own
+from .making import own, single
 
 own('mm', torch.mm, (3, 4), (4, 5))
 own('mm', lambda x, w: F.linear(x, w), (3, 4), (5, 4))
@@ -51,9 +51,14 @@ for _equation, *_shapes in (
 ):
     own('einsum', lambda *x, e=_equation: torch.einsum(e, *x), *_shapes)
 own('tensordot', lambda x, y: torch.tensordot(x, y, 2), (3, 4, 2), (4, 2, 5))
+own('tensordot', lambda x, y: torch.tensordot(x, y, 1), (3, 4), (4, 2, 5))
 own('tensordot', lambda x, y: torch.tensordot(x, y, ([0, 2], [1, 0])), (3, 4, 2), (2, 3, 5))
 own('kron', torch.kron, (2, 3), (3, 2))
 own('outer', torch.outer, (3,), (4,))
+own('outer', torch.outer, (2,), (5,))
+own('outer', lambda x, y: torch.outer(x, y), single(4), single(3))
 own('linalg_cross', lambda x, y: torch.linalg.cross(x, y, dim=1), (4, 3, 2), (4, 3, 2))
 own('cosine_similarity', lambda x, y: F.cosine_similarity(x, y, 1), (3, 4, 2), (3, 4, 2))
 own('normalize', lambda x: F.normalize(x, dim=1), (3, 4, 2))
+own('normalize', lambda x: F.normalize(x, dim=-1), (3, 4))
+own('normalize', lambda x: F.normalize(x, p=1, dim=0), (4, 3))

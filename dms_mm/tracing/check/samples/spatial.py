@@ -19,6 +19,7 @@ for _n, _space in ((1, (9,)), (2, (6, 5)), (3, (5, 4, 6))):
         _pools += [(f'adaptive_max_pool{_n}d', getattr(F, f'adaptive_max_pool{_n}d'))]
         for _name, _f in _pools:
             own(_name, lambda x, f=_f: f(x, 2), _shape)
+            own(_name, lambda x, f=_f: f(x, 3), _shape)
         _name = f'max_pool{_n}d_with_indices'
         if _n > 1:
             _f = getattr(F, f'max_pool{_n}d')

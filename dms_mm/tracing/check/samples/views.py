@@ -121,3 +121,5 @@ own('bitwise_and', lambda x, y: x & y, whole(8, 3, 4), whole(8, 4))
 for _shape in ((3, 4), (2, 3, 4), (2, 4, 1, 3)):
     own('glu', lambda x: F.glu(torch.cat([x, x], -1), -1), _shape)
     own('_prelu_kernel', F.prelu, _shape, shares(_shape[1]))
+for _shape in ((3, 2), (2, 4, 2), (3, 4, 5, 2)):
+    own('view_as_complex', torch.view_as_complex, _shape)
