@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import stateless
@@ -139,8 +139,9 @@ def run_meta(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forw
 
 def fake_copy(mode: FakeTensorMode, x: torch.Tensor) -> torch.Tensor:
     """A fake CPU tensor of the same shape, strides and dtype, whatever device ``x`` is on."""
-    with mode:
-        return torch.empty_strided(tuple(x.shape), x.stride(), dtype=x.dtype, device='cpu')
+    # A factory under the mode gives the same and takes five times as long.
+    meta = torch.empty_strided(tuple(x.shape), x.stride(), dtype=x.dtype, device='meta')
+    return FakeTensor(mode, meta, torch.device('cpu'))
 
 
 def fake_inputs(mode: FakeTensorMode, inputs: Any) -> Any:
