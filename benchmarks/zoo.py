@@ -94,8 +94,8 @@ def names(group: str) -> list[str]:
 GROUPS = ('transformers', 'mmdet', 'mmpretrain', 'timm', 'torchvision')
 
 
-def build(name: str):
-    """(model in eval mode, example inputs, forward function or None)."""
+def build(name: str, **options):
+    """(model in eval mode, example inputs, forward function or None); options are those of timm's model."""
     import torch
 
     group, _, short = name.partition('/')
@@ -104,17 +104,17 @@ def build(name: str):
     if group in ('torchvision', 'segmentation'):
         import torchvision
 
-        options = {'init_weights': False} if short in ('googlenet', 'inception_v3') else {}
+        given = {'init_weights': False} if short in ('googlenet', 'inception_v3') else {}
         if group == 'segmentation':
-            options = {'weights_backbone': None}
-        model = torchvision.models.get_model(short, **options)
+            given = {'weights_backbone': None}
+        model = torchvision.models.get_model(short, **given)
         size = 299 if 'inception' in short else 224
         inputs = torch.randn(2, 3, size, size)
     elif group == 'timm':
         import timm
 
         short, _, size = short.partition(':')
-        model = timm.create_model(short)
+        model = timm.create_model(short, **options)
         inputs = torch.randn(2, 3, int(size), int(size))
     elif group == 'transformers':
         import transformers

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import dms_mm
+from dms_mm.cli.inspect import main as inspect
 from dms_mm.mutators.blocks import register_block
 from dms_mm.reasons import REMEDIES, remedy_of
 from dms_mm.registry import BLOCKS
@@ -92,15 +93,10 @@ def test_self_check_names_the_unit_at_fault():
         verify_equivalence(space, torch.randn(2, 4))
 
 
-def inspect(*args):
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / 'inspect_model.py'), *args], cwd=ROOT, capture_output=True, text=True
-    )
-
-
-def test_inspect_prints_units_share_and_reasons():
-    result = inspect('timm/vit_tiny_patch16_224', '--input-shape', '3', '224', '224')
-    assert result.returncode == 0, result.stderr
+def test_inspect_prints_units_share_and_reasons(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert inspect(['timm/vit_tiny_patch16_224', '--input-shape', '3', '224', '224']) == 0
+    out = capsys.readouterr().out
     for text in (
         'searchable share of the MACs: 100.0%',
         'searchable share of the parameters: 100.0%',
@@ -108,27 +104,40 @@ def test_inspect_prints_units_share_and_reasons():
         'depth',
         'outputs keep their size',
     ):
-        assert text in result.stdout
-    assert inspect('configs/demo/search.py').returncode == 0
-    wrong = inspect('no/such')
-    assert wrong.returncode == 2 and len(wrong.stderr.strip().splitlines()) == 1
+        assert text in out
+    # The script as it is called, on a config.
+    script = [sys.executable, 'tools/inspect_model.py', 'configs/demo/search.py']
+    result = subprocess.run(script, capture_output=True, text=True)
+    assert result.returncode == 0 and 'searchable share of the MACs' in result.stdout, result.stderr
+    capsys.readouterr()
+    assert inspect(['no/such']) == 2 and len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
 SAMPLE = [
-    'timm/beit_base_patch16_224:224', 'timm/cait_xxs24_224:224', 'timm/crossvit_tiny_240:240', 'timm/coat_tiny:224',
-    'timm/efficientformerv2_s0:224', 'timm/gcvit_xxtiny:224', 'timm/levit_384_s8:224', 'timm/maxvit_pico_rw_256:256',
-    'timm/mixer_s16_224:224', 'timm/mobilevit_xxs:256', 'timm/pvt_v2_b0:224', 'timm/resnest14d:224',
-    'timm/twins_svt_small:224', 'timm/xcit_nano_12_p8_224:224', 'timm/poolformerv2_s12:224',
-    'timm/test_nfnet:160', 'timm/regnety_040_sgn:224', 'timm/convnext_zepto_rms:224',
+    'timm/gcvit_xxtiny:224', 'timm/mixer_s16_224:224', 'timm/mobilevit_xxs:256', 'timm/resnest14d:224',
+    'timm/poolformerv2_s12:224', 'timm/test_nfnet:160', 'timm/regnety_040_sgn:224', 'timm/convnext_zepto_rms:224',
     'torchvision/maxvit_t', 'torchvision/regnet_y_400mf', 'segmentation/lraspp_mobilenet_v3_large',
     'mmpretrain/deit-tiny_4xb256_in1k', 'mmpretrain/swin-tiny_16xb64_in1k', 'mmdet/rtmdet-tiny', 'mmdet/retinanet',
 ]  # fmt: skip
+# Every kind of block at least twice in a stage: what more of the same adds is time. The zoo has them whole.
+SHALLOW = {
+    'timm/beit_base_patch16_224:224': dict(depth=2),
+    'timm/cait_xxs24_224:224': dict(depth=2),
+    'timm/crossvit_tiny_240:240': dict(depth=([1, 2, 0], [1, 2, 0])),
+    'timm/coat_tiny:224': dict(serial_depths=[2, 1, 1, 1], parallel_depth=2),
+    'timm/efficientformerv2_s0:224': dict(depths=(1, 1, 2, 3)),
+    'timm/levit_384_s8:224': dict(depth=(2, 2, 2)),
+    'timm/maxvit_pico_rw_256:256': dict(depths=(1, 1, 2, 1)),
+    'timm/pvt_v2_b0:224': dict(depths=(2, 1, 1, 1)),
+    'timm/twins_svt_small:224': dict(depths=[2, 2, 2, 2]),
+    'timm/xcit_nano_12_p8_224:224': dict(depth=3),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', SAMPLE)
+@pytest.mark.parametrize('name', [*SAMPLE, *SHALLOW])
 def test_a_sample_of_the_zoo(name):
-    model, inputs, forward = bench.build(name)
+    model, inputs, forward = bench.build(name, **SHALLOW.get(name, {}))
     space = dms_mm.make_searchable(model, inputs, forward_fn=forward)
     verify_equivalence(space, inputs, forward)
     assert space.searchable_share() > 0.75
