@@ -7,7 +7,7 @@ import importlib
 import importlib.metadata
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 # What mmpretrain, mmdet and mmcv tell everybody who imports them about parts that nobody asked for: a private service
@@ -51,6 +51,30 @@ def without_noise() -> Iterator[None]:
         yield
     finally:
         del logger.__dict__['print']
+
+
+def format_configs_once() -> None:
+    """Remember how a config is formatted, which takes seconds.
+
+    MMEngine has yapf do so for the log, the dump, every visualizer and every checkpoint anew.
+    """
+    yapf: Any = importlib.import_module('yapf.yapflib.yapf_api')
+    if 'known' not in yapf.FormatCode.__dict__:
+        yapf.FormatCode = _remembering(yapf.FormatCode)
+
+
+def _remembering(format_code: Callable[..., Any]) -> Callable[..., Any]:
+    known: dict[str, Any] = {}
+
+    def remembered(text: str, **options: Any) -> Any:
+        key = repr((text, sorted(options.items())))
+        if key not in known:
+            known.clear()
+            known[key] = format_code(text, **options)
+        return known[key]
+
+    remembered.__dict__['known'] = known
+    return remembered
 
 
 def import_mmyolo() -> types.ModuleType:

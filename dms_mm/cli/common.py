@@ -16,7 +16,7 @@ from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.utils import is_installed
 
-from ..compat import import_scope, prepare_mmpretrain
+from ..compat import format_configs_once, import_scope, prepare_mmpretrain
 from ..registry import register_all
 from ..slimming import StructureError
 from ..tracing import TraceError
@@ -64,6 +64,7 @@ def load_config(args: argparse.Namespace) -> Config:
         os.environ['LOCAL_RANK'] = str(args.local_rank)
     # Before `custom_imports` of the config, which may name mmpretrain.
     prepare_mmpretrain()
+    format_configs_once()
     cfg = _read(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)

@@ -100,3 +100,25 @@ def test_multimodal_models_of_mmpretrain_say_what_they_need(monkeypatch):
     with pytest.raises(ImportError, match='multi-modal dependencies'):
         MODELS.get('BlipCaption')()
     assert MODELS.get('ImageClassifier')
+
+
+def test_a_config_is_formatted_once_for_log_dump_and_checkpoints(monkeypatch):
+    from mmengine.config import Config
+    from yapf.yapflib import yapf_api
+
+    from dms_mm.compat import format_configs_once
+
+    format_code, calls = yapf_api.FormatCode, []
+
+    def counted(text, **options):
+        calls.append(text)
+        return format_code(text, **options)
+
+    monkeypatch.setattr(yapf_api, 'FormatCode', counted)
+    config = Config(dict(model=dict(type='A', width=1), lr=0.1))
+    plain = config.pretty_text
+    format_configs_once()
+    format_configs_once()
+    assert [config.pretty_text for _ in range(3)] == [plain] * 3 and len(calls) == 2
+    config.model.width = 2
+    assert 'width=2' in config.pretty_text and config.pretty_text != plain and len(calls) == 3

@@ -258,12 +258,12 @@ def test_switch_to_deploy_fuses_the_branches_of_a_slim_detector():
 
 @pytest.mark.slow
 def test_full_size_configs_pretrain_search_and_retrain(scenes, tmp_path):
-    """The configs for COCO as they are, with two batches of two images of 640 px in place of the data."""
+    """The configs for COCO as they are, with two images of 640 px, one a step, in place of the data."""
 
     def train(name, **model):
         folder = tmp_path / name
         config = tmp_path / f'{name}.py'
-        few = dict(batch_size=2, num_workers=0, persistent_workers=False)
+        few = dict(batch_size=1, num_workers=0, persistent_workers=False)
         # Their 80 classes stay; the scenes have ten of them.
         classes = (*CLASSES.split(','), *map(str, range(10, 80)))
         data = dict(
@@ -272,7 +272,7 @@ def test_full_size_configs_pretrain_search_and_retrain(scenes, tmp_path):
         )  # fmt: skip
         inherited = Config.fromfile(ROOT / f'configs/yolov8/{name}.py').custom_hooks
         child = dict(
-            train_dataloader=dict(**few, dataset=dict(data, indices=4)),
+            train_dataloader=dict(**few, dataset=dict(data, indices=2)),
             # Training ends after an epoch, by schedules left as long as they are.
             custom_hooks=[*inherited, dict(type='mmengine.OneEpoch', steps=2)],
             default_hooks=dict(logger=dict(interval=1), checkpoint=dict(interval=1)),
@@ -322,12 +322,13 @@ def smaller(value, size):
 def test_mmdetection_searches_and_retrains_by_inheritance(name, scenes, tmp_path):
     def write(kind, **model):
         config = Config.fromfile(ROOT / f'configs/mmdet/{kind}_{name}.py')
-        config = Config(smaller(config.to_dict(), 256))
+        config = Config(smaller(config.to_dict(), 128))
         classes = tuple(CLASSES.split(','))
         for split in ('train', 'val'):
             loader = config[f'{split}_dataloader']
-            loader.update(batch_size=4, num_workers=0, persistent_workers=False)
+            loader.update(batch_size=2, num_workers=0, persistent_workers=False)
             loader.dataset.update(
+                indices=8 if split == 'train' else 4,
                 data_root=f'{scenes}/', ann_file=f'annotations/{split}.json', data_prefix=dict(img=f'{split}/'),
                 metainfo=dict(classes=classes),
             )  # fmt: skip
@@ -342,7 +343,7 @@ def test_mmdetection_searches_and_retrains_by_inheritance(name, scenes, tmp_path
         config.dump(tmp_path / f'{kind}.py')
         return tmp_path / f'{kind}.py'
 
-    run('train', write('search', input_shape=(3, 256, 256)), '--work-dir', tmp_path / 'search', env=ENVIRONMENT)
+    run('train', write('search', input_shape=(3, 128, 128)), '--work-dir', tmp_path / 'search', env=ENVIRONMENT)
     found = json.loads((tmp_path / 'search/structure.json').read_text())
     assert 0.495 <= found['resources']['macs'] / found['supernet']['macs'] <= 0.5
     given = {k: str(tmp_path / 'search' / f) for k, f in (('structure', 'structure.json'), ('checkpoint', 'slim.pth'))}
