@@ -155,7 +155,10 @@ def _of_entry(entry: Any) -> Iterator[Tape]:
 @functools.cache
 def tapes_of_torch(enough: int) -> dict[str, list[Tape]]:
     """Operator -> tapes from torch's database of operators; an entry ends where all it shows was seen often."""
-    from torch.testing._internal.common_methods_invocations import op_db
+    try:
+        from torch.testing._internal.common_methods_invocations import op_db
+    except ModuleNotFoundError as e:
+        raise ModuleNotFoundError(f"torch's samples of its operators need {e.name}: pip install {e.name}") from e
 
     found: dict[str, list[Tape]] = {}
     alone: collections.Counter[str] = collections.Counter()  # tapes of one step
