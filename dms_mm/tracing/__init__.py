@@ -3,8 +3,9 @@
 from .carriers import Carriers, carriers_of
 from .dispatch import TraceError, Tracer
 from .elements import Elements, IntArray
+from .findings import Call, Cost, Gate, Trace
 from .forward import call_forward, first_batch, plain_outputs, run_fake, run_meta, trace
-from .ledger import Call, Cost, Gate, Ledger, Trace
+from .ledger import Ledger
 
 __all__ = [
     'Call',

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from .dispatch import TraceError
+from .findings import Trace
 from .forward import first_batch, trace
-from .ledger import Trace
 
 
 def trace_both_modes(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> tuple[Trace, Any]:

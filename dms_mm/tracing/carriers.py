@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .findings import Trace
 from .flow import Joint, Origin
-from .ledger import Ledger, Trace
+from .ledger import Ledger
 
 Carriers = dict[str, tuple[str, ...]]  # name of a branch's end -> its parameters, none for the output of a module
 DEEPEST = 32  # how far what a tensor scales with is traced back

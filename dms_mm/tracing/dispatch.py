@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map
 
 from ..registry import OPERATORS
-from .ledger import Call, Entries, Ledger, Trace, tensors_of
+from .findings import Call, Entries, Trace
+from .ledger import Ledger, tensors_of
 from .residual import follow
 from .rules.constants import CONSTANTS
 from .rules.parts import parts_of

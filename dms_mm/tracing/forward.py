@@ -18,8 +18,9 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from . import carriers, wholes
 from .dispatch import TraceError, Tracer
+from .findings import Trace
 from .flow import Flow, Origin
-from .ledger import Ledger, Trace, tensors_of
+from .ledger import Ledger, tensors_of
 from .modules import module_stack
 
 Forward = Callable[..., Any]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..elements import Elements, IntArray
-from ..ledger import Entries
+from ..findings import Entries
 from .roles import Shape
 
 Alive = list[np.ndarray]  # per dimension of a tensor which positions live

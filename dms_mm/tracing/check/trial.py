@@ -7,7 +7,6 @@ whatever was in them; then all surviving positions of every result equal the sli
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ..dispatch import Tracer
 from ..elements import IntArray
-from ..forward import fake_inputs
-from ..ledger import Entries, Ledger, Trace
 from .arguments import RESTATED, Cut
 from .positions import Alive, alive_of, cut, dead_of, lives_of, same_numbers
-from .roles import Cast, Role, Shape
-from .tape import Step, Tape, replay, rerun
+from .tape import Step, replay, rerun
+from .traced import Seen, Traced
 
 # Their numbers are whatever was in memory.
 UNDEFINED = {
@@ -55,93 +50,8 @@ class WrongError(Exception):
         self.step = step
 
 
-@dataclass
-class _Source:
-    """An input before its view, and the elements that it carries."""
-
-    name: str
-    role: Role
-    base: Tensor
-    entries: Entries
-    shape: Shape
-
-
-@dataclass
-class _Seen:
-    """What the trace knows of a tensor."""
-
-    shape: Shape
-    entries: Entries
-    makers: frozenset[str] | None
-    source: str | None
-    free: set[int]
-
-
-@functools.cache
-def _mode() -> FakeTensorMode:
-    """One for all trials: making it takes as long as a trace."""
-    return FakeTensorMode(allow_non_fake_inputs=True)
-
-
-class Trial:
-    """A tape with a cast, traced once; :meth:`run` cuts it at random."""
-
-    def __init__(self, tape: Tape, cast: Cast) -> None:
-        self.tape = tape
-        self.trace = Trace()
-        self.elements = self.trace.elements
-        self.sources = [self._source(k, x, role) for k, (x, role) in enumerate(zip(tape.inputs, cast.roles))]
-        if cast.shared is not None:
-            i, d, j, e = cast.shared
-            a, b = (dict(self.sources[k].entries) for k in (i, j))
-            self.elements.union(a[d,], b[e,])
-        self.seen: dict[tuple[int, int], _Seen] = {}  # (step, slot) as it is behind the step; step -1 for inputs
-        self._run_traced()
-        self.elements.resolve()
-        self.frozen = self.elements.frozen()
-        parts = [self.elements.parts(ids).ravel() for s in self.sources for _, ids in s.entries]
-        roots = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *parts])).tolist()
-        self.removable = np.array([r for r in roots if r >= 0 and r not in self.frozen], dtype=np.int64)
-
-    # -- tracing
-    def _source(self, k: int, x: Tensor, role: Role) -> _Source:
-        name, shape = f'input{k}', tuple(x.shape)
-        base = x.reshape(role.base_shape(shape))
-        entries: Entries = []
-        if role.kind == 'parameter':
-            # All dimensions of a parameter carry elements; some may have to stay.
-            self.trace.params[name] = [self.elements.new(size) for size in base.shape]
-            entries = [((d,), ids) for d, ids in enumerate(self.trace.params[name])]
-            for (d,), ids in entries:
-                if not role.carries(d):
-                    self.elements.freeze(ids, 'fixed by the trial')
-        else:
-            entries = [((d,), self.elements.new(size)) for d, size in enumerate(base.shape) if role.carries(d)]
-        return _Source(name, role, base, [(d, ids) for d, ids in entries if len(ids) > 1], shape)
-
-    def _run_traced(self) -> None:
-        mode = _mode()
-        tracer = Tracer(self.trace, record_costs=False)
-        inputs: list[Any] = []
-        for s in self.sources:
-            x = fake_inputs(mode, s.base)
-            made = frozenset([s.name]) if s.role.kind in ('made', 'parameter') else None
-            tracer.ledger.put(x, s.entries, s.name if s.role.kind == 'parameter' else None, made)
-            inputs.append(x)
-
-        def note(step: int, slot: int, x: Any) -> None:
-            known = list(Ledger.entries(x)), Ledger.makers(x), Ledger.source(x), set(Ledger.free(x))
-            self.seen[step, slot] = _Seen(tuple(x.shape), *known)
-
-        def after(k: int, step: Step, changed: dict[int, Tensor]) -> None:
-            for slot, x in changed.items():
-                note(k, slot, x)
-
-        with torch.no_grad(), mode, tracer:
-            inputs = [x if tuple(x.shape) == s.shape else x.view(s.shape) for x, s in zip(inputs, self.sources)]
-            for slot, x in enumerate(inputs):
-                note(-1, slot, x)
-            replay(self.tape, inputs, after=after)
+class Trial(Traced):
+    """A traced tape; :meth:`run` cuts it at random."""
 
     # -- cutting
     def _random_keep(self, generator: np.random.Generator) -> np.ndarray:
@@ -279,7 +189,7 @@ class Trial:
                 loose.update(step.changes)
         return loose
 
-    def _claims(self) -> Iterator[tuple[int, int, _Seen, frozenset[str]]]:
+    def _claims(self) -> Iterator[tuple[int, int, Seen, frozenset[str]]]:
         for (k, slot), seen in self.seen.items():
             for makers in {seen.makers, frozenset([seen.source]) if seen.source else None} - {None}:
                 yield k, slot, seen, makers  # type: ignore[misc]

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ..elements import IntArray
-from ..ledger import NO_CHANNELS, Ledger
+from ..findings import NO_CHANNELS
+from ..ledger import Ledger
 from .layout import align, note_bias, touching
 from .products import contract, zero_where
 from .table import rule

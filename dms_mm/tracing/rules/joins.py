@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..ledger import Axes, Entries, Ledger
+from ..findings import Axes, Entries
+from ..ledger import Ledger
 from .layout import join, union_makers, wrap
 from .table import rule
 from .zeros import zero_makers

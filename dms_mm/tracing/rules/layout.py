@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from ..elements import IntArray
-from ..ledger import Entries, Ledger
+from ..findings import Entries
+from ..ledger import Ledger
 
 # A tensor, and for each of its dimensions the one of the result that it is, or None where the operator acts along it.
 Operand = tuple[Any, Sequence[int | None]]

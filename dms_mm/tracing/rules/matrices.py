@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..ledger import Entries, Ledger
+from ..findings import Entries
+from ..ledger import Ledger
 from .layout import align, moved, parted, touching, wrap
 from .table import rule
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..ledger import Entries, Ledger
+from ..findings import Entries
+from ..ledger import Ledger
 from .along import act_along, along, given, last
 from .layout import cut, dims_of, moved, touching, view_copies, view_entries, wrap
 from .table import rule

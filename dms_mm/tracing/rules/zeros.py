@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from ..ledger import Entries, Ledger, tensors_of
+from ..findings import Entries
+from ..ledger import Ledger, tensors_of
 from .layout import Operand
 
 GRID = (-2.5, -1.0, -0.3, 0.0, 0.3, 1.0, 2.5)

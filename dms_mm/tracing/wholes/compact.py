@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ...registry import WHOLES
-from ..ledger import Cost, Entries, Ledger, Trace
+from ..findings import Cost, Entries, Trace
+from ..ledger import Ledger
 from .probe import random_copy, without_modes
 
 

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from torch import nn
 
 from ...registry import WHOLES
-from ..ledger import Entries, Ledger, Trace
+from ..findings import Entries, Trace
+from ..ledger import Ledger
 
 
 class Whole(Protocol):

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ...registry import WHOLES
+from ..findings import Entries
 from ..flow import scales_with
-from ..ledger import Entries, Ledger, tensors_of
+from ..ledger import Ledger, tensors_of
 from .probe import random_copy, without_modes
 
 

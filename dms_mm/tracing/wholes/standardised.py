@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...registry import WHOLES
+from ..findings import Entries
 from ..flow import scales_with
-from ..ledger import Entries, Ledger
+from ..ledger import Ledger
 from ..rules.convolution import convolution
 from .probe import random_copy, without_modes
 

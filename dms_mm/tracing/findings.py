@@ -1,0 +1,96 @@
+"""What a forward says about a model's structure, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .elements import Elements, IntArray
+from .flow import Joint
+
+Axes = list[tuple[int, IntArray]]
+Entries = list[tuple[tuple[int, ...], IntArray]]
+ParamDim = tuple[str, int]
+NO_CHANNELS = 'no channels: '  # begins the reason of a freeze that no report need tell
+
+
+@dataclass
+class Cost:
+    """MACs of one operator call: ``factor`` times the product of the kept positions of ``dims``."""
+
+    factor: float
+    dims: list[tuple[int, list[IntArray]]]
+    module: str
+
+
+@dataclass
+class Call:
+    """One operator call with the axes of its outputs, for checking a slim model against."""
+
+    name: str
+    module: str
+    shapes: list[tuple[int, ...]]
+    axes: list[Entries] = field(default_factory=list)
+    input_shapes: list[tuple[int, ...]] = field(default_factory=list)
+    input_axes: list[Entries] = field(default_factory=list)
+    makers: list[frozenset[str] | None] = field(default_factory=list)
+    scalars: tuple[float, ...] = ()
+    # Output dimensions of copies, whose length follows some other tensor.
+    free: list[set[int]] = field(default_factory=list)
+
+
+@dataclass
+class Gate:
+    """A block whose output is concatenated behind its own input: without it that part is a copy, and may go.
+
+    The part is ``line[start : start + size]`` of the concatenation's elements, each composed of a channel and ``id``;
+    the block's input is ``line[source : source + size]``.
+    """
+
+    id: int
+    line: IntArray
+    start: int
+    source: int
+    size: int
+
+
+@dataclass
+class Trace:
+    """What a forward says about a model's structure.
+
+    What a kind of whole module notes of its modules is a list of its own: ``(specification, elements)`` by path.
+    """
+
+    elements: Elements = field(default_factory=Elements)
+    params: dict[str, list[IntArray]] = field(default_factory=dict)  # per dimension the ids of its positions
+    consumers: dict[ParamDim, None] = field(default_factory=dict)  # contracted dimensions: they take the masks
+    producers: dict[ParamDim, None] = field(default_factory=dict)
+    products: list[tuple[str, IntArray]] = field(default_factory=list)  # the same for reshaped weights
+    grouped: dict[str, str] = field(default_factory=dict)  # weight of a grouped conv -> 'groups' | 'width'
+    costs: list[Cost] = field(default_factory=list)
+    calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
+    requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
+    requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
+    biases: list[tuple[IntArray, IntArray]] = field(default_factory=list)  # rows of a weight, entries of its bias
+    heads: list[IntArray] = field(default_factory=list)  # batch dimensions of products of two activations
+    head_dims: list[IntArray] = field(default_factory=list)  # their contracted and last dimensions
+    # Module that adds to its input -> what it adds (modules, parameters) -> the parameters that this is linear in.
+    residual: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    sums: dict[str, tuple[Joint, ...] | None] = field(default_factory=dict)  # the same as met, None for no such module
+    made: dict[str, Joint] = field(default_factory=dict)  # module -> what its output scales with
+    uses: dict[str, list[frozenset[str]]] = field(default_factory=dict)  # parameter -> modules running at each use
+    callers: dict[str, list[frozenset[str]]] = field(default_factory=dict)  # module -> modules running at each call
+    calling: dict[str, None] = field(default_factory=dict)  # modules with several arguments, or a tuple as output
+    outputs: dict[str, int] = field(default_factory=dict)  # module that returns a tuple -> its length
+    gates: dict[str, Gate] = field(default_factory=dict)  # block -> its part of a concatenation
+    norms: dict[str, tuple[Any, IntArray]] = field(default_factory=dict)  # statistics over these elements
+    standardised: dict[str, tuple[Any, IntArray | None]] = field(default_factory=dict)  # convs, their inputs
+    compact: dict[str, tuple[Any, IntArray]] = field(default_factory=dict)  # run on what lives of these
+    stuck: dict[str, None] = field(default_factory=dict)  # modules that mix channels
+    group_norms: dict[str, tuple[int, IntArray]] = field(default_factory=dict)  # whole groups of these go
+    atomic: dict[str, None] = field(default_factory=dict)  # modules whose operators are not looked at
+    io: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # module -> (shape, axes) of input and output
+    order: list[str] = field(default_factory=list)  # modules in the order of their first call
+    unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something
+    used: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
