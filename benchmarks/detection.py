@@ -42,7 +42,7 @@ def plain_size() -> dict[str, int]:
     from mmengine.registry import init_default_scope
 
     import dms_mm
-    from dms_mm.compat import import_scope
+    from dms_mm.models.hosts import import_scope
     from dms_mm.registry import MODELS, register_all
 
     register_all()

@@ -44,7 +44,7 @@ def load(split: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 def efficientnet() -> nn.Module:
     """MMPretrain's EfficientNet-B0 shape at half width, on 28 px: too deep and too late-heavy for small images."""
-    from dms_mm.compat import import_scope
+    from dms_mm.models.hosts import import_scope
 
     import_scope('mmpretrain')
     from mmpretrain.models import EfficientNet, GlobalAveragePooling, LinearClsHead

@@ -42,7 +42,7 @@ class Trainer:
     def __init__(self, name: str, searching: bool) -> None:
         from mmengine.registry import init_default_scope
 
-        from dms_mm.compat import import_scope
+        from dms_mm.models.hosts import import_scope
         from dms_mm.registry import MODELS, register_all
 
         logging.disable(logging.INFO)

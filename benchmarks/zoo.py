@@ -132,7 +132,7 @@ def build(name: str, **options):
             if short == 'T5':
                 inputs['decoder_input_ids'] = inputs['input_ids']
     elif group == 'mmpretrain':
-        from dms_mm.compat import import_scope
+        from dms_mm.models.hosts import import_scope
 
         import_scope('mmpretrain')
         from mmpretrain import get_model
@@ -141,7 +141,7 @@ def build(name: str, **options):
         size = 384 if '384' in short else 224
         inputs, forward = torch.randn(2, 3, size, size), tensor_mode
     else:
-        from dms_mm.compat import import_scope
+        from dms_mm.models.hosts import import_scope
 
         import_scope('mmdet')
         import mmdet

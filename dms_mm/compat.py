@@ -103,15 +103,3 @@ def import_mmyolo() -> types.ModuleType:
             f'detection needs mmcv with compiled ops and mmyolo ({error}); run tools/setup_env.sh test'
         ) from error
     return module
-
-
-def import_scope(scope: str | None) -> None:
-    """Import the host library of a config's default scope, so that its classes are registered."""
-    prepare_mmpretrain()
-    if scope == 'mmyolo':
-        import_mmyolo()
-    if scope in ('mmpretrain', 'mmdet', 'mmyolo'):
-        with without_noise():
-            importlib.import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
-        if scope == 'mmpretrain':
-            importlib.import_module('dms_mm.models.heads')

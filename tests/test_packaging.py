@@ -112,7 +112,7 @@ def test_hosts_find_their_own_parts_below_an_inherited_config(tmp_path):
     pytest.importorskip('mmpretrain')
     from mmengine.registry import init_default_scope
 
-    from dms_mm.compat import import_scope
+    from dms_mm.models.hosts import import_scope
     from dms_mm.registry import MODELS as REGISTRY
 
     import_scope('mmpretrain')

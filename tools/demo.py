@@ -41,9 +41,9 @@ def latency(structure: Path | None) -> float:
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
-    from dms_mm.compat import import_scope
     from dms_mm.models import SlimModel
     from dms_mm.models.build import build_architecture
+    from dms_mm.models.hosts import import_scope
 
     import_scope('mmpretrain')
     init_default_scope('mmpretrain')

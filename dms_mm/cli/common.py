@@ -16,7 +16,8 @@ from mmengine.registry import RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.utils import is_installed
 
-from ..compat import format_configs_once, import_scope, prepare_mmpretrain
+from ..compat import format_configs_once, prepare_mmpretrain
+from ..models.hosts import import_scope
 from ..registry import register_all
 from ..slimming import StructureError
 from ..tracing import TraceError

@@ -8,7 +8,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from ..compat import import_scope
+from ..models.hosts import import_scope
 from ..registry import register_all
 from .common import parser_of, tool, training
 

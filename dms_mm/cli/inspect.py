@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..compat import import_scope
+from ..models.hosts import import_scope
 from ..space import make_searchable
 from .common import add_common, load_config, parser_of, tool
 

@@ -29,7 +29,7 @@ def _timm(name: str) -> Callable[[], nn.Module]:
 
 def _mmpretrain(name: str) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
-        from dms_mm.compat import import_scope
+        from dms_mm.models.hosts import import_scope
 
         import_scope('mmpretrain')
         from mmpretrain import get_model

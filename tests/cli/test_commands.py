@@ -74,7 +74,7 @@ def test_importing_a_library_is_quiet_beside_any_transformers(scope):
     code = (
         'import sys\n'
         f"if {scope == 'mmpretrain'}: sys.modules['mmcv.ops'] = None\n"
-        'from dms_mm.compat import import_scope\n'
+        'from dms_mm.models.hosts import import_scope\n'
         f'import_scope({scope!r})\n'
         'from mmengine.logging import print_log\n'
         "print_log('and this is heard')\n"
@@ -91,10 +91,11 @@ def test_importing_a_library_is_quiet_beside_any_transformers(scope):
 def test_multimodal_models_of_mmpretrain_say_what_they_need(monkeypatch):
     """Those are what transformers 5 keeps from being imported; all others of mmpretrain must not suffer."""
     from dms_mm import compat
+    from dms_mm.models import hosts
 
     if compat._major('transformers') < 5:
         pytest.skip('mmpretrain runs them with transformers 4')
-    compat.import_scope('mmpretrain')
+    hosts.import_scope('mmpretrain')
     from mmpretrain.registry import MODELS
 
     with pytest.raises(ImportError, match='multi-modal dependencies'):

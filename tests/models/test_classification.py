@@ -16,9 +16,9 @@ pytest.importorskip('mmpretrain')
 from mmengine.registry import init_default_scope
 
 from dms_mm import build_slim, make_searchable
-from dms_mm.compat import import_scope
 from dms_mm.models import Scaled, SlimModel
 from dms_mm.models.distill import DIST, Distillation, KLDivergence
+from dms_mm.models.hosts import import_scope
 from dms_mm.registry import MODELS, register_all
 
 ROOT = Path(__file__).parents[2]

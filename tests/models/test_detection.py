@@ -20,7 +20,7 @@ if importlib.util.find_spec('mmyolo') is None:
 import dms_mm
 from builders.detections import same_detections
 from builders.processes import free_port, run
-from dms_mm.compat import import_scope
+from dms_mm.models.hosts import import_scope
 from dms_mm.registry import MODELS, register_all
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from mmengine.registry import init_default_scope
 
 import dms_mm
 from builders.structures import harden_randomly
-from dms_mm.compat import import_mmyolo, import_scope
+from dms_mm.compat import import_mmyolo
+from dms_mm.models.hosts import import_scope
 from dms_mm.registry import DATASETS, HOOKS, MODELS, RESOURCES, UNITS, register_all
 from dms_mm.slimming.verify import outputs_of, relative_difference
 
