@@ -9,6 +9,7 @@ from torch import nn
 
 from .mutables import Ownership
 from .reasons import remedy_of
+from .registry import unknown
 from .resources.terms import mac_terms, param_terms
 from .slimming import Structure
 from .slimming.plan import Plan
@@ -16,7 +17,13 @@ from .tracing import Trace
 
 
 def searchable_share(model: nn.Module, trace: Trace, ownership: Ownership, resource: str = 'macs') -> float:
-    """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink."""
+    """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink.
+
+    Raises:
+        ValueError: another resource.
+    """
+    if resource not in ('macs', 'params'):
+        raise unknown('resource', resource, ('macs', 'params'), plural='resources with a searchable share')
     terms = mac_terms(trace, ownership, 1) if resource == 'macs' else param_terms(trace, ownership, model)
     total = covered = 0.0
     for factor, dims, blocks in terms:

@@ -16,6 +16,7 @@ from .mutators.find import UnitOptions, find_units
 from .mutators.fold import has_folds, strip
 from .mutators.install import install
 from .mutators.scores import l1_scores
+from .registry import nearest
 from .report import blockers, report, searchable_share
 from .resources import Resources, build_resources
 from .slimming import Structure, build_slim
@@ -92,7 +93,7 @@ class SearchSpace:
 
     def _unit(self, name: str) -> MutableUnit:
         if name not in self.units:
-            raise KeyError(f'no unit {name!r}; units are: {", ".join(self.units)}')
+            raise KeyError(f'no unit {name!r};{nearest(name, self.units)} units are: {", ".join(self.units)}')
         return self.units[name]
 
     # -- resources
@@ -116,7 +117,8 @@ class SearchSpace:
     def soft_resource(self, name: str) -> Tensor:
         """() float64 scalar: the present hard count with the soft gradient (section 3.2)."""
         if name not in self.counters:
-            raise KeyError(f'no resource {name!r}; resources are: {", ".join(self.counters)}')
+            known = ', '.join(self.counters)
+            raise KeyError(f'no resource {name!r};{nearest(name, self.counters)} resources are: {known}')
         return self.counters[name](self.bank)
 
     # -- structure
@@ -152,7 +154,11 @@ class SearchSpace:
 
     # -- reporting
     def searchable_share(self, resource: str = 'macs') -> float:
-        """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink."""
+        """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink.
+
+        Raises:
+            ValueError: another resource.
+        """
         return searchable_share(self.model, self.plan.trace, self.plan.ownership, resource)
 
     def blockers(self, most: int | None = None) -> dict[str, int]:

@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from .fit import changes_of, check_fit
+from .rehearsal import try_slim
 from .shrink import apply_changes
 from .skip import Skip
 from .structure import Structure, StructureError
-from .trial import try_slim
 
 __all__ = ['Skip', 'build_slim']
 
