@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,21 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from .mutables import MutableUnit, build_selector
-from .mutators.find import UnitOptions, find_units
+from .mutators.find import Found, UnitOptions, find_units
 from .mutators.fold import has_folds, strip
 from .mutators.install import install
 from .mutators.scores import l1_scores
-from .registry import nearest
+from .registry import nearest, unknown
 from .report import blockers, report, searchable_share
 from .resources import Resources, build_resources
 from .slimming import Structure, build_slim
 from .slimming.cut import plan_structure
 from .slimming.plan import Plan
-from .slimming.settle import settle
-from .slimming.verify import verify_equivalence
+from .slimming.proof import Proof, settle_proved
+from .slimming.settle import Settled, first_plan, settle
 from .topk import TopkBank
 from .tracing import first_batch
 from .tracing.both_modes import trace_both_modes
+
+NOT_COMPARED = Proof('it was not asked for')
 
 
 class SearchSpace:
@@ -39,6 +42,7 @@ class SearchSpace:
         counters: resource name -> differentiable :class:`~dms_mm.resources.Resource`.
         plan: the :class:`Plan` by which masks become slim models; its ``trace`` is what the forward told.
         frozen: notes on what was found unsafe to prune by the check after tracing.
+        proof: what the comparison of masked and slim models by numbers came to.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class SearchSpace:
         bank: TopkBank,
         counters: Resources,
         frozen: Sequence[str] = (),
+        proof: Proof = NOT_COMPARED,
     ) -> None:
         self.model = model
         self.plan = plan
@@ -55,6 +60,7 @@ class SearchSpace:
         self.bank = bank
         self.counters = counters
         self.frozen = list(frozen)
+        self.proof = proof
         self.supernet = {name: self._full(name) for name in counters}
 
     # -- masks
@@ -167,7 +173,7 @@ class SearchSpace:
 
     def report(self) -> str:
         """Units, counts, searchable share, and why the rest stays."""
-        return report(self.model, self.plan, self.structure(), self.frozen)
+        return report(self.model, self.plan, self.structure(), [str(self.proof), *self.frozen])
 
 
 def make_searchable(
@@ -185,7 +191,8 @@ def make_searchable(
     resources: Mapping[str, Any] | None = None,
     selector: str | Mapping[str, Any] = 'topk',
     forward_fn: Callable[..., Any] | None = None,
-    verify: bool = False,
+    verify: str | bool = 'numbers',
+    verify_inputs: Any = None,
 ) -> SearchSpace:
     """Find what can be removed from a model, and put masks on it, in place.
 
@@ -203,27 +210,43 @@ def make_searchable(
         resources: name -> ``dict(type=..., option=...)``, resources beside MACs and parameters (docs/extend.md).
         selector: what turns ratios into masks, by name or ``dict(type=..., option=...)``.
         forward_fn: called as ``forward_fn(model, example_inputs)`` instead of ``model(...)`` while tracing.
-        verify: also compare a random hard structure with its slim model numerically.
+        verify: ``'numbers'`` (or True) runs slim models of trial structures without data and mends or freezes what they
+            can't do, and then compares slim and masked models by numbers, on random weights, in some 15 forwards of the
+            example; what differs is frozen and reported. ``'shapes'`` leaves the comparison out, False both.
+        verify_inputs: smaller inputs for the comparison, of any shape that the forward takes.
 
     Raises:
         TraceError: the model doesn't run on fake tensors. ValueError: a wrong option, or nothing to search.
     """
     if has_folds(model):
         raise ValueError('the model is searchable already; call detach() of its search space first')
+    if verify not in ('numbers', 'shapes', True, False):
+        raise unknown('value', verify, ('numbers', 'shapes', False), where=' of `verify`')
     options = UnitOptions(
         ignore=ignore, depth=depth, attention=attention, min_channels=min_channels, step=step, round_to=round_to,
         units=units or {}, blocks=blocks or {},
     )  # fmt: skip
     traced, inputs = trace_both_modes(model, example_inputs, forward_fn)
-    settled = settle(model, find_units(model, traced, options), inputs, forward_fn)
+    settled, proof = _settled(model, find_units(model, traced, options), inputs, forward_fn, verify, verify_inputs)
     plan = settled.plan
     bank = build_selector(selector, plan.units)
     counters = build_resources(resources, plan.trace, plan.ownership, model, first_batch(inputs), bank)
     install(model, plan.trace, plan.ownership, plan.units, bank)
-    space = SearchSpace(model, plan, bank, counters, settled.notes)
+    space = SearchSpace(model, plan, bank, counters, settled.notes, proof)
     device = next((p.device for p in model.parameters() if p.device.type != 'meta'), None)
     if device is not None:
         space.to(device)
-    if verify:
-        verify_equivalence(space, inputs, forward_fn)
+    if proof.unproved and verify != 'shapes' and verify:
+        logging.getLogger('dms_mm').warning('%s is %s', type(model).__name__, proof)
     return space
+
+
+def _settled(
+    model: nn.Module, found: Found, inputs: Any, forward_fn: Any, verify: str | bool, verify_inputs: Any
+) -> tuple[Settled, Proof]:
+    """The plan of a model's units, tried and compared as far as ``verify`` says."""
+    if verify in ('numbers', True):
+        return settle_proved(model, found, inputs, forward_fn, verify_inputs)
+    if verify == 'shapes':
+        return settle(model, found, inputs, forward_fn), NOT_COMPARED
+    return Settled(first_plan(model, found)[0], found, ()), NOT_COMPARED

@@ -66,7 +66,10 @@ def inspect(argv: list[str] | None = None) -> None:
     parser = parser_of('inspect', HELP)
     add_common(parser)
     parser.add_argument('--input-shape', type=int, nargs='+', help="of one sample (default: the config's or model's)")
-    parser.add_argument('--verify', action='store_true', help='compare random slim models with the masked one')
+    parser.add_argument(
+        '--verify', choices=['numbers', 'shapes'], nargs='?', const='numbers', default='numbers',
+        help='compare slim models with the masked one by numbers (the default), or by shapes alone',
+    )  # fmt: skip
     args = parser.parse_args(argv)
     options: dict[str, Any] = {}
     if osp.isfile(args.config):
@@ -87,8 +90,6 @@ def inspect(argv: list[str] | None = None) -> None:
             options = {'forward_fn': lambda m, x: m(x, mode='tensor')}
     space = make_searchable(model, torch.zeros(2, *shape), verify=args.verify, **options)
     print(space.report())
-    if args.verify:
-        print('a random slim model equals the masked model')
 
 
 main = tool(inspect)

@@ -61,6 +61,7 @@ class Revision:
         freezes: ids, and the reason why they stay.
         closes_gates: copies of removed blocks stay in concatenations.
         dropped: names of depth units that are none.
+        fixed_blocks: blocks that can't be removed.
         notes: for the report.
     """
 
@@ -68,6 +69,7 @@ class Revision:
     freezes: Sequence[tuple[IntArray, str]] = ()
     closes_gates: bool = False
     dropped: Sequence[str] = ()
+    fixed_blocks: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 
@@ -94,7 +96,18 @@ def find_again(model: nn.Module, found: Found, revision: Revision) -> Found:
         for gate in trace.gates.values():
             close_gate(trace.elements, gate)
     blocks = [unit for unit in found.blocks if unit.name not in revision.dropped]
+    blocks = [unit for unit in (_without(unit, revision.fixed_blocks) for unit in blocks) if unit.size]
     return _placed(model, trace, found.options, blocks, first=False)
+
+
+def _without(unit: DepthUnit, fixed: Sequence[str]) -> DepthUnit:
+    """A stage in which the blocks ``fixed`` are always there."""
+    places = [k for k, path in enumerate(unit.blocks) if path not in fixed]
+    if len(places) == unit.size:
+        return unit
+    blocks, carriers = [unit.blocks[k] for k in places], [unit.carriers[k] for k in places]
+    least = max(0, unit.min_keep - (unit.size - len(places)))
+    return replace(unit, size=len(places), min_keep=least, blocks=blocks, carriers=carriers)
 
 
 def _copied(trace: Trace) -> Trace:

@@ -29,9 +29,11 @@ MOST_REPLACED = 8  # remedies that give a plan another meaning, before such are 
 
 @dataclass(frozen=True)
 class Settled:
-    """A plan by which trial structures run as predicted, and notes on what it took out of the search."""
+    """A plan by which trial structures run as predicted, the units that it is of, and notes on what it took out of the
+    search."""
 
     plan: Plan
+    found: Found
     notes: tuple[str, ...]
 
 
@@ -43,14 +45,19 @@ def settle(model: nn.Module, found: Found, inputs: Any, forward_fn: Callable[...
     """
     notes: list[str] = []
     while True:
-        plan = make_plan(model, found.trace, found.units)
-        sizes = Sizes(model, plan.trace, plan.ownership)
-        plan = plan.mended(Remedy(mends=[*known_mends(plan, model), *stated_widths(sizes, model)]))
+        plan, sizes = first_plan(model, found)
         outcome = _Mending(model, plan, sizes, inputs, forward_fn).run()
         if isinstance(outcome, Plan):
-            return Settled(outcome, tuple(notes))
+            return Settled(outcome, found, tuple(notes))
         notes += outcome.notes
         found = find_again(model, found, outcome)
+
+
+def first_plan(model: nn.Module, found: Found) -> tuple[Plan, Sizes]:
+    """The plan of a model's units with what is known of its modules' attributes; no slim model has been tried."""
+    plan = make_plan(model, found.trace, found.units)
+    sizes = Sizes(model, plan.trace, plan.ownership)
+    return plan.mended(Remedy(mends=[*known_mends(plan, model), *stated_widths(sizes, model)])), sizes
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,13 @@ class TopkBank(nn.Module):
         self.hardened[unit] = True
         self.refresh()
 
+    @torch.no_grad()
+    def harden_all(self, keep: Tensor) -> None:
+        """Show ``keep`` (N,) bool as the mask of all units from now on."""
+        self.keep.copy_(keep)
+        self.hardened.fill_(True)
+        self.refresh()
+
     # -- learning
     @torch.no_grad()
     def take_grad(self) -> Tensor:

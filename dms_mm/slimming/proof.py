@@ -1,0 +1,242 @@
+"""Nothing is believed that was not run: masked and slim models are compared by numbers, and what differs is frozen.
+
+Rules foresee what a forward does with its channels. What none of them foresaw shows here, on random weights, and costs
+search space instead of exactness.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..mutables import ChannelUnit, DepthUnit, MutableUnit
+from ..mutators.find import Found, Revision, find_again
+from ..tracing import IntArray, first_batch
+from .parting import first_parting
+from .plan import Plan
+from .progress import Progress
+from .settle import Settled, settle
+from .trials import random_keep
+from .twins import Twins
+
+MOST_MACS = 2e10  # of a forward of the example; above it, a smaller one has to be given
+MOST_CULPRITS = 8  # found in one structure before all that it cuts is frozen
+Forward = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a comparison by numbers came to.
+
+    Attributes:
+        unproved: why there was none, or nothing.
+        structures: how many were compared.
+        seconds: what it took.
+    """
+
+    unproved: str = ''
+    structures: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.unproved:
+            return f'not proved by numbers: {self.unproved}'
+        return f'proved by numbers: {self.structures} slim models equal the masked one, in {self.seconds:.1f} s'
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A structure ``keep`` (N,) bool to compare, and in which mode; its ``counts``, too."""
+
+    keep: IntArray
+    training: bool = False
+    counts: bool = False
+
+
+def settle_proved(
+    model: nn.Module, found: Found, inputs: Any, forward_fn: Forward | None = None, verify_inputs: Any = None
+) -> tuple[Settled, Proof]:
+    """A settled plan whose slim models compute what the masked model does, and what was seen of it.
+
+    Args:
+        verify_inputs: smaller inputs for the comparison.
+
+    Raises:
+        TraceError, ValueError: see :func:`~.settle.settle`.
+    """
+    notes: list[str] = []
+    start = time.perf_counter()
+    while True:
+        settled = settle(model, found, inputs, forward_fn)
+        notes += settled.notes
+        data = inputs if verify_inputs is None else verify_inputs
+        outcome = prove(model, settled.plan, data, forward_fn)
+        if isinstance(outcome, Proof):
+            proof = replace(outcome, seconds=time.perf_counter() - start)
+            return replace(settled, notes=tuple(notes)), proof
+        notes += outcome.notes
+        found = find_again(model, settled.found, outcome)
+
+
+def prove(model: nn.Module, plan: Plan, inputs: Any, forward_fn: Forward | None = None) -> Proof | Revision:
+    """Compare the slim models of some structures with the masked one, or say which units to take out.
+
+    Everything at its least, two random structures, all blocks out and either half of them, in eval mode and, where that
+    was traced, in training mode; counts by torch's own counters. Some 15 forwards of ``inputs``.
+    """
+    start = time.perf_counter()
+    reason = _unfit(model, plan, inputs)
+    if reason:
+        return Proof(reason)
+    try:
+        twins = Twins(model, plan, inputs, forward_fn)
+    except Exception as error:
+        return Proof(f'a copy of the model does not run on real numbers: {type(error).__name__}: {error}')
+    if not any(x.numel() and bool(x.isfinite().any()) for x in twins.plain):
+        return Proof('no output is a finite floating-point number')
+    trials = list(proof_structures(plan.units, twins.trains))
+    # What is counted wrongly in the whole model is the fault of no unit.
+    whole = twins.miscounted_whole()
+    for trial in Progress('slim models compared with the masked one', len(trials)).over(trials):
+        if trial.training and not twins.trains:
+            continue
+        trial = replace(trial, counts=trial.counts and not whole)
+        problem = twins.compare(trial.keep, trial.training, trial.counts)
+        if problem:
+            return _take_out(twins, trial, problem)
+    if whole:
+        return Proof(f'of the whole model, {whole}', len(trials), time.perf_counter() - start)
+    return Proof('', len(trials), time.perf_counter() - start)
+
+
+def _unfit(model: nn.Module, plan: Plan, inputs: Any) -> str:
+    """Why a model can't be compared by numbers, or nothing."""
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(x.is_meta for x in tensors):
+        return 'the model is on the meta device'
+    macs = sum(cost.factor * float(np.prod([size for size, _ in cost.dims])) for cost in plan.trace.costs)
+    if macs > MOST_MACS:
+        return (
+            f'{macs:.1e} MACs are more than the {MOST_MACS:.0e} that are done unasked; give a smaller example as '
+            '`verify_inputs`'
+        )
+    return '' if first_batch(inputs) else 'the example is empty'
+
+
+def proof_structures(units: Sequence[MutableUnit], trained: bool) -> Iterator[Comparison]:
+    """The structures that a plan is proved by; widths whole where only blocks go."""
+    depth = [unit for unit in units if isinstance(unit, DepthUnit)]
+    whole = np.ones(sum(u.size for u in units), dtype=bool)
+
+    def without(chosen: Callable[[int], bool]) -> IntArray:
+        keep, place = whole.copy(), 0
+        for unit in depth:
+            for k in range(unit.size):
+                place += 1
+                keep[unit.start + k] = not chosen(place)
+        return keep
+
+    blocks = []
+    if depth:
+        blocks = [without(lambda place: place % 2 == 0), without(lambda place: place % 2 == 1)]
+    random = [random_keep(units, 20, low=0.1), random_keep(units, 21)]
+    # Counting takes kernels that torch's counter knows; the others are compared as they run.
+    for keep in [_least(units), random[0], *([without(lambda place: True)] if depth else [])]:
+        yield Comparison(keep, counts=True)
+    for keep in [random[1], *blocks]:
+        yield Comparison(keep)
+    if trained:
+        widths = random_keep(units, 23, blocks=False)
+        for keep in [_least(units), *([widths & keep for keep in blocks] if depth else [widths])]:
+            yield Comparison(keep, training=True)
+
+
+def _least(units: Sequence[MutableUnit]) -> IntArray:
+    """(N,) bool: every width at its least, at random positions; all blocks stay."""
+    generator = np.random.default_rng(22)
+    keep = np.ones(sum(u.size for u in units), dtype=bool)
+    for unit in units:
+        if not isinstance(unit, DepthUnit):
+            keep[unit.start + generator.permutation(unit.size)[unit.min_keep :]] = False
+    return keep
+
+
+# -- units at fault
+@dataclass(frozen=True)
+class _Part:
+    """What of a structure can be at fault by itself: the cut of a width, or a block that is out."""
+
+    unit: MutableUnit
+    gone: IntArray  # elements of the bank
+
+    @property
+    def block(self) -> str:
+        unit = self.unit
+        return unit.blocks[int(self.gone[0]) - unit.start] if isinstance(unit, DepthUnit) else ''
+
+
+def _parts(units: Sequence[MutableUnit], keep: IntArray) -> list[_Part]:
+    parts = []
+    for unit in units:
+        gone = unit.start + np.flatnonzero(~keep[unit.start : unit.start + unit.size])
+        if len(gone):
+            parts += [_Part(unit, gone[k : k + 1]) for k in range(len(gone))] if unit.kind == 'depth' else []
+            parts += [] if unit.kind == 'depth' else [_Part(unit, gone)]
+    return parts
+
+
+def _take_out(twins: Twins, trial: Comparison, problem: str) -> Revision:
+    """The units without whose cuts the structure has no problem, one after the other, by bisection."""
+    parts = _parts(twins.plan.units, trial.keep)
+    culprits: list[_Part] = []
+    notes: list[str] = []
+
+    def problem_of(some: Sequence[_Part]) -> str:
+        keep = np.ones(len(trial.keep), dtype=bool)
+        for part in some:
+            keep[part.gone] = False
+        return twins.compare(keep, trial.training, trial.counts)
+
+    while parts and problem:
+        if len(culprits) == MOST_CULPRITS:
+            culprits += parts
+            notes += [f'what else was cut is frozen with them: {", ".join(_name(p) for p in parts)}']
+            break
+        # The fewest first parts that show the problem: the last of them takes part in it.
+        low, high = 0, len(parts)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if problem_of(parts[:middle]) else (middle, high)
+        culprit = parts.pop(high - 1)
+        culprits.append(culprit)
+        shown = [*parts[: high - 1], culprit]
+        notes.append(_note(twins, culprit, shown, trial, problem_of(shown) or problem))
+        problem = problem_of(parts)
+    reason = 'masked and slim model differ by numbers'
+    freezes = [
+        (np.concatenate([np.ravel(r) for r in part.unit.roots]), f'{reason}: {note}')
+        for part, note in zip(culprits, [*notes, *[notes[-1]] * len(culprits)])
+        if isinstance(part.unit, ChannelUnit)
+    ]
+    fixed = [part.block for part in culprits if part.block]
+    return Revision(freezes=freezes, fixed_blocks=fixed, notes=notes)
+
+
+def _name(part: _Part) -> str:
+    return f'block {part.block}' if part.block else part.unit.name
+
+
+def _note(twins: Twins, culprit: _Part, shown: Sequence[_Part], trial: Comparison, problem: str) -> str:
+    keep = np.ones(len(trial.keep), dtype=bool)
+    for part in shown:
+        keep[part.gone] = False
+    unit = culprit.unit
+    how = 'without it' if culprit.block else f'with {unit.size - len(culprit.gone)} of its {unit.size}'
+    where = first_parting(twins, keep, trial.training)
+    mode = 'training' if trial.training else 'eval'
+    return f'{_name(culprit)} stays, because {how}, in {mode} mode, {problem}{where}'

@@ -1,0 +1,196 @@
+"""Copies of one model, with masks and slim, that run on real numbers (DESIGN 4.1, 4.3)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..mutables import build_selector
+from ..mutators.install import install
+from ..resources import build_resources
+from ..tracing import IntArray, call_forward, first_batch, plain_outputs
+from .chance import without_chance
+from .cut import plan_structure
+from .plan import Plan
+from .slim import build_slim
+
+Forward = Callable[..., Any]
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[FlopCounterMode]:
+    """Torch's counter, and no kernels inside that it doesn't know."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def numbers_of(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> list[Tensor]:
+    """Floating-point outputs of one forward in the model's present mode, float64, without chance."""
+    with torch.no_grad(), without_chance():
+        leaves = tree_flatten(plain_outputs(call_forward(model, inputs, forward_fn)))[0]
+    return [x.double() for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
+
+
+def difference(a: list[Tensor], b: list[Tensor]) -> float:
+    """Largest difference over the largest magnitude of each output; infinite for other shapes or other NaNs."""
+    if len(a) != len(b):
+        return float('inf')
+    worst = 0.0
+    for x, y in zip(a, b):
+        finite = torch.isfinite(x)
+        if x.shape != y.shape or not torch.equal(finite, torch.isfinite(y)):
+            return float('inf')
+        x, y = x[finite], y[finite]
+        worst = max(worst, float((x - y).abs().max() / x.abs().max().clamp_min(1e-300)) if x.numel() else 0.0)
+    return worst
+
+
+def randomise(model: nn.Module, generator: torch.Generator) -> None:
+    """Weights and norm statistics without the zeros and ones that hide mistakes, of the magnitude that they have."""
+    with torch.no_grad():
+        for p in model.parameters():
+            if not p.is_floating_point() or not p.numel():
+                continue
+            factor = torch.rand(p.shape, generator=generator, dtype=torch.float64) + 0.5
+            if float(p.detach().abs().max()) < 1e-2:
+                # What starts at nothing: biases, layer scales, last layers of branches.
+                fan = max(1, p[0].numel()) if p.ndim > 1 else 1
+                sign = torch.sign(torch.randn(p.shape, generator=generator))
+                p.copy_((factor * sign / fan**0.5).to(p))
+            else:
+                p.mul_(factor.to(p))
+        for module in model.modules():
+            mean, var = getattr(module, 'running_mean', None), getattr(module, 'running_var', None)
+            if isinstance(mean, Tensor) and isinstance(var, Tensor):
+                mean.copy_(torch.rand(mean.shape, generator=generator) - 0.5)
+                var.copy_(torch.rand(var.shape, generator=generator) + 0.5)
+
+
+class Twins:
+    """A random copy of a model, and what its plan makes of it.
+
+    Args:
+        inputs: as for ``make_searchable``; floating-point tensors of one value alone become random.
+
+    Attributes:
+        model: the copy itself, on the device of the model's first parameter, in float64 where it runs in that.
+        bound: relative difference that rounding explains.
+        plain: the outputs of the whole copy in eval mode.
+        trains: whether it was traced in training mode, and has not failed in it.
+        flops: floating-point operations of the whole copy in eval mode.
+
+    Raises:
+        Exception: whatever the model raises on real numbers in its own precision.
+    """
+
+    def __init__(self, model: nn.Module, plan: Plan, inputs: Any, forward_fn: Forward | None) -> None:
+        self.plan, self.forward_fn = plan, forward_fn
+        generator = torch.Generator().manual_seed(0)
+        self.device = next(model.parameters()).device
+        self.model = copy.deepcopy(model)
+        randomise(self.model, generator)
+        self.inputs = _cast(inputs, self.device, torch.float64, generator)
+        try:
+            self.model.double()
+            self.bound = 1e-5 if any(spec.single for spec, _ in plan.trace.norms.values()) else 1e-8
+            self.plain, self.flops = self._plain()
+        except Exception:
+            # The model makes tensors of a type of its own: what can be seen is limited by float32.
+            self.model.float()
+            self.inputs, self.bound = _cast(inputs, self.device, torch.float32, generator), 1e-3
+            self.plain, self.flops = self._plain()
+        self.trains = len(plan.trace.calls) > 1
+        self.bank = build_selector('topk', plan.units).to(self.device)
+        if self.bound < 1e-3:
+            self.bank.double()
+        self.batch = first_batch(self.inputs)
+        self.counters = build_resources(None, plan.trace, plan.ownership, self.model, self.batch, self.bank)
+
+    def _plain(self) -> tuple[list[Tensor], int]:
+        with counted() as counter:
+            outputs = self.run(self._copy(), False)
+        return outputs, counter.get_total_flops()
+
+    def _copy(self) -> nn.Module:
+        """A copy that has the same parameters and its own buffers."""
+        return copy.deepcopy(self.model, {id(p): p for p in self.model.parameters()})
+
+    def run(self, model: nn.Module, training: bool) -> list[Tensor]:
+        """Outputs of one forward in a mode."""
+        return numbers_of(model.train(training), self.inputs, self.forward_fn)
+
+    def masked(self, keep: IntArray) -> nn.Module:
+        """The copy with masks: what is not in ``keep`` (N,) is masked."""
+        self.bank.harden_all(torch.from_numpy(keep).to(self.device))
+        model = self._copy()
+        install(model, self.plan.trace, self.plan.ownership, self.plan.units, self.bank)
+        return model
+
+    def slim(self, keep: IntArray) -> nn.Module:
+        return build_slim(self._copy(), plan_structure(self.plan, keep, self.model))
+
+    def compare(self, keep: IntArray, training: bool, counts: bool) -> str:
+        """What is wrong with the slim model that keeps ``keep`` (N,), with its ``counts`` too, or nothing."""
+        try:
+            want = self.run(self.masked(keep), training)
+        except Exception as error:
+            if training and not self._runs_in_training():
+                self.trains = False
+                return ''
+            return f'the masked model fails: {type(error).__name__}: {error}'
+        try:
+            slim = self.slim(keep)
+            with counted() if counts else contextlib.nullcontext() as counter:
+                have = self.run(slim, training)
+        except Exception as error:
+            return f'the slim model fails: {type(error).__name__}: {error}'
+        apart = difference(want, have)
+        if apart > self.bound:
+            return f'masked and slim model differ by {apart:.1e}'
+        return '' if counter is None else self._miscounted(slim, counter.get_total_flops(), keep)
+
+    def _runs_in_training(self) -> bool:
+        try:
+            self.run(self._copy(), True)
+        except Exception:
+            return False
+        return True
+
+    def miscounted_whole(self) -> str:
+        """What is wrong with the counts of the whole model, or nothing."""
+        whole = np.ones(len(self.plan.ownership.units), dtype=bool)
+        return self._miscounted(self.model, self.flops, whole)
+
+    def _miscounted(self, model: nn.Module, flops: int, keep: IntArray) -> str:
+        kept = torch.from_numpy(keep).to(self.device)
+        counted = {name: counter.count(kept, self.bank) for name, counter in self.counters.items()}
+        real = {'macs': flops / 2 / self.batch, 'params': sum(p.numel() for p in model.parameters())}
+        for name, count in counted.items():
+            if count != real[name]:
+                return f'{name} are counted as {count:,} and are {real[name]:,.10g}'
+        return ''
+
+
+def _cast(inputs: Any, device: torch.device, dtype: torch.dtype, generator: torch.Generator) -> Any:
+    def cast(x: Any) -> Any:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return x.to(device) if isinstance(x, Tensor) else x
+        if not x.numel() or bool((x == x.reshape(-1)[0]).all()):
+            return torch.randn(x.shape, generator=generator, dtype=torch.float64).to(device, dtype)
+        return x.detach().to(device, dtype)
+
+    return tree_map(cast, inputs)
