@@ -144,25 +144,25 @@ def proof_structures(units: Sequence[MutableUnit], trained: bool) -> Iterator[Co
     blocks = []
     if depth:
         blocks = [without(lambda place: place % 2 == 0), without(lambda place: place % 2 == 1)]
-    random = [random_keep(units, 20, low=0.1), random_keep(units, 21)]
     # Counting takes kernels that torch's counter knows; the others are compared as they run.
-    for keep in [_least(units), random[0], *([without(lambda place: True)] if depth else [])]:
+    for keep in [_least(units), random_keep(units, 20, low=0.1), *([without(lambda place: True)] if depth else [])]:
         yield Comparison(keep, counts=True)
-    for keep in [random[1], *blocks]:
+    # What hides where all is cut shows where a half is.
+    for keep in [_least(units, 0, 2), *blocks]:
         yield Comparison(keep)
     if trained:
+        yield Comparison(_least(units, 1, 2), training=True)
         widths = random_keep(units, 23, blocks=False)
-        for keep in [_least(units), *([widths & keep for keep in blocks] if depth else [widths])]:
+        for keep in [widths & keep for keep in blocks] or [widths]:
             yield Comparison(keep, training=True)
 
 
-def _least(units: Sequence[MutableUnit]) -> IntArray:
-    """(N,) bool: every width at its least, at random positions; all blocks stay."""
+def _least(units: Sequence[MutableUnit], begin: int = 0, step: int = 1) -> IntArray:
+    """(N,) bool: every ``step``-th width at its least, at random positions; all blocks stay."""
     generator = np.random.default_rng(22)
     keep = np.ones(sum(u.size for u in units), dtype=bool)
-    for unit in units:
-        if not isinstance(unit, DepthUnit):
-            keep[unit.start + generator.permutation(unit.size)[unit.min_keep :]] = False
+    for unit in [unit for unit in units if not isinstance(unit, DepthUnit)][begin::step]:
+        keep[unit.start + generator.permutation(unit.size)[unit.min_keep :]] = False
     return keep
 
 
