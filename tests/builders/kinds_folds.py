@@ -111,7 +111,7 @@ class Keeps(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Every way in which masks reach a model: folds, weighted norms, output masks, a recurrent layer, a position table."""
+    """Every way in which masks reach a model: folds, weighted norms, output masks, a recurrent layer."""
 
     def __init__(self):
         super().__init__()
