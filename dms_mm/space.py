@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .mutables import MutableUnit, build_selector
-from .mutators.copies import copied_without_graph
+from .mutators.copies import copied_without_graph, without_graph
 from .mutators.find import Found, UnitOptions, find_units
 from .mutators.fold import has_folds, share_bank, strip
 from .mutators.install import install
@@ -146,7 +146,7 @@ class SearchSpace:
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchSpace:
         """A search space of its own. Of the model alone, copies have weights of their own and the masks of this one."""
         twin: SearchSpace = type(self).__new__(type(self))
-        memo[id(self)] = twin
+        memo.update({id(self): twin, **without_graph(self.model)})
         copy.deepcopy(self.bank, memo)  # first: the masks on the model's copy take it
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         share_bank(twin.model, twin.bank)

@@ -16,8 +16,12 @@ CLOSED = (type, str, bytes, FunctionType, BuiltinFunctionType, MethodType, Modul
 
 def copied_without_graph(model: nn.Module) -> nn.Module:
     """A deep copy; activations that the model keeps, which torch doesn't copy with their graph, are copied without."""
-    memo: dict[int, Any] = {id(x): x.detach().clone() for x in _tensors_in(model) if not x.is_leaf}
-    return copy.deepcopy(model, memo)
+    return copy.deepcopy(model, without_graph(model))
+
+
+def without_graph(model: nn.Module) -> dict[int, Any]:
+    """For ``copy.deepcopy``: copies of the activations that a model keeps."""
+    return {id(x): x.detach().clone() for x in _tensors_in(model) if not x.is_leaf}
 
 
 def _tensors_in(thing: Any) -> Iterator[Tensor]:

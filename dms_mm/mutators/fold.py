@@ -23,6 +23,7 @@ __all__ = ['Fold', 'fold_of', 'has_folds', 'raw_parameters', 'share_bank', 'stri
 
 FOLDS = '_dms_folds'
 REPLICATE = '_replicate_for_data_parallel'  # what torch.nn.parallel.replicate asks of every module
+SCRIPT = '__prepare_scriptable__'  # and torch.jit.script
 FLAT = ('_update_flat_weights', '_init_flat_weights')  # what fills a recurrent layer's flat list of weights
 
 
@@ -91,17 +92,14 @@ class MaskedNorm:
 
     def __init__(self, module: nn.Module, spec: NormSpec, mask: Fold) -> None:
         self.module, self.spec, self.mask = module, spec, mask
-        self.ones: Tensor | None = None
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         module = self.module
         units = [u for _, units, _ in self.mask.pieces for u in units]
         if _whole(self.mask.bank, units):
             return type(module).forward(module, x, *args, **kwargs)
-        size = x.shape[self.spec.dim]
-        if self.ones is None or self.ones.device != x.device:
-            self.ones = torch.ones(size, device=x.device, dtype=self.mask.bank.mask.dtype)
-        return masked_forward(module, x, self.spec, self.mask(self.ones.to(self.mask.bank.mask.dtype)))
+        ones = torch.ones(x.shape[self.spec.dim], device=x.device, dtype=self.mask.bank.mask.dtype)
+        return masked_forward(module, x, self.spec, self.mask(ones))
 
 
 class MaskedConvolution:
@@ -180,6 +178,12 @@ class StoredWeights:
 def _nothing() -> None: ...
 
 
+def _no_script(*args: Any) -> Any:
+    raise RuntimeError(
+        'a searchable model cannot be scripted: its masks would stay as they are now; script space.slim()'
+    )
+
+
 class Replicate:
     """Makes replicas of a module that see its masks: what is set on them is folded as it is read, too."""
 
@@ -213,7 +217,7 @@ def _whole(bank: TopkBank, units: Sequence[int]) -> bool:
 def replace_forward(forward: MaskedNorm | MaskedConvolution | Compact | MaskedRecurrent) -> None:
     """Replace the forward of its one module; the module's class and parameters stay."""
     own = forward.module.__dict__
-    own['forward'], own[REPLICATE] = forward, Replicate(forward.module)
+    own.update({'forward': forward, REPLICATE: Replicate(forward.module), SCRIPT: _no_script})
 
 
 def fold_of(module: nn.Module, name: str, bank: TopkBank, offset: float = 0.0) -> Fold:
@@ -227,7 +231,7 @@ def fold_of(module: nn.Module, name: str, bank: TopkBank, offset: float = 0.0) -
         fold_store(module, name, folds)
         module.__dict__[FOLDS] = folds
         folds[name] = Fold(bank, offset)
-        module.__dict__[REPLICATE] = Replicate(module)
+        module.__dict__.update({REPLICATE: Replicate(module), SCRIPT: _no_script})
         if isinstance(module, nn.RNNBase) and 'forward' not in module.__dict__:
             replace_forward(MaskedRecurrent(module))
             module.__dict__.update(dict.fromkeys(FLAT, StoredWeights(module)))
@@ -254,7 +258,7 @@ def strip(model: nn.Module) -> nn.Module:
     for module in model.modules():
         plain_stores(module)
         module.__dict__.pop(FOLDS, None)
-        for name in [name for name, value in module.__dict__.items() if isinstance(value, OWN)]:
+        for name in [name for name, value in module.__dict__.items() if isinstance(value, OWN) or value is _no_script]:
             if name == FLAT[0]:
                 module.__dict__[name]()  # products may be among them
             del module.__dict__[name]

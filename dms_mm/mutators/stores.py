@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils._named_member_accessor import swap_tensor
 
 STORES = ('_parameters', '_buffers')
 _STORED = '_dms_stored'  # on a product: the tensor that it was made of
+# torch.func.functional_call reads tensors by name too, but to hand them to its caller and to put them back.
+SWAP = swap_tensor.__code__
 _raw = 0
 
 
@@ -51,13 +55,17 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
         fold = self.folds.get(name)
         if fold is None or value is None or _raw:
             return value
+        if torch.compiler.is_dynamo_compiling():
+            return fold(value)
+        if sys._getframe(1).f_code is SWAP:
+            return value
         product = fold(value)
-        if product is not value and not torch.compiler.is_compiling():
+        if product is not value:
             setattr(product, _STORED, value)
         return product
 
     def __setitem__(self, name: str, value: Any) -> None:
-        # Who swaps tensors for a while (torch.func.functional_call) reads one here and puts it back later.
+        # A product that was read and is put back.
         super().__setitem__(name, getattr(value, _STORED, value))
 
     def __delitem__(self, name: str) -> None:
