@@ -102,7 +102,7 @@ class DMS(BaseModel):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DMS:
         """Weights of its own, and the structure that is searched: what an average of the weights needs."""
-        for shared in (self.structure, self.search, *self.space.counters.values()):
+        for shared in (self.structure, self.search, self.space.plan, *self.space.counters.values()):
             memo[id(shared)] = shared
         twin: DMS = type(self).__new__(type(self))
         memo[id(self)] = twin
