@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils._named_member_accessor import swap_tensor
 
+FOLDS = '_dms_folds'  # on a module: name -> what makes the product
 STORES = ('_parameters', '_buffers')
 _STORED = '_dms_stored'  # on a product: the tensor that it was made of
 # torch.func.functional_call reads tensors by name too, but to hand them to its caller and to put them back.

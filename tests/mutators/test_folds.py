@@ -23,6 +23,10 @@ from dms_mm.tracing import TraceError
 
 # What is searched, beside the depth of every network of kind 7.
 FOUND = {
+    **dict.fromkeys(
+        ('gain minus one, with a bias', 'exponential gain', 'gain by a sigmoid', 'gain by a softplus'),
+        {'channel', 'head', 'head_dim', 'depth'},
+    ),
     'gain minus one on queries and keys': {'channel', 'head', 'head_dim', 'depth'},
     'gain minus one behind a branch': {'channel', 'head', 'head_dim', 'depth'},
     'every kind of mask': {'channel', 'head', 'head_dim', 'depth'},
