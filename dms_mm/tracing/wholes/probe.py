@@ -53,7 +53,7 @@ class _Same:
 
 
 def settings_of(module: nn.Module) -> tuple[Any, ...]:
-    """What a module's own attributes say, in a form that can be a key: two of one class may compute different things."""
+    """What a module's own attributes say, as a key: two modules of one class may compute different things."""
     return tuple((k, _setting(v)) for k, v in vars(module).items() if not k.startswith('_') and k != 'training')
 
 
