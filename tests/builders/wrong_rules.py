@@ -25,11 +25,13 @@ def unmasked(right):
     """All is tied as it should be, but nobody takes the mask."""
 
     def rule(ledger, out, *args, **kwargs):
-        before = len(ledger.trace.requests), dict(ledger.trace.consumers)
+        trace = ledger.trace
+        before = len(trace.requests), dict(trace.consumers), {k: set(v) for k, v in trace.requested.items()}
         right(ledger, out, *args, **kwargs)
-        del ledger.trace.requests[before[0] :]
-        ledger.trace.consumers.clear()
-        ledger.trace.consumers.update(before[1])
+        del trace.requests[before[0] :]
+        for kept, old in ((trace.consumers, before[1]), (trace.requested, before[2])):
+            kept.clear()
+            kept.update(old)
 
     return rule
 
