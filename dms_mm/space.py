@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from .mutables import MutableUnit, build_selector
+from .mutators.copies import copied_without_graph, without_graph
 from .mutators.find import Found, UnitOptions, find_units
-from .mutators.fold import has_folds, strip
+from .mutators.fold import has_folds, share_bank, strip
 from .mutators.install import install
 from .mutators.scores import l1_scores
 from .registry import nearest, unknown
@@ -140,12 +141,16 @@ class SearchSpace:
         Blocks keep their names in ``state_dict``, and removed ones stand as ``nn.Identity``, unless ``renumber``: then
         lists of blocks close their gaps. Only for models whose forward goes through such a list from end to end.
         """
-        plain = strip(self._copy())
-        return build_slim(plain, self.structure(renumber))
+        return build_slim(strip(copied_without_graph(self.model)), self.structure(renumber))
 
-    def _copy(self) -> nn.Module:
-        # The folds hold the bank; copying it along would be waste.
-        return copy.deepcopy(self.model, {id(self.bank): self.bank})
+    def __deepcopy__(self, memo: dict[int, Any]) -> SearchSpace:
+        """A search space of its own. Of the model alone, copies have weights of their own and the masks of this one."""
+        twin: SearchSpace = type(self).__new__(type(self))
+        memo.update({id(self): twin, **without_graph(self.model)})
+        copy.deepcopy(self.bank, memo)  # first: the masks on the model's copy take it
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        share_bank(twin.model, twin.bank)
+        return twin
 
     def detach(self) -> nn.Module:
         """Take all masks off the model, in place, and return it as it was."""

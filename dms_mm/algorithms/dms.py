@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from ..models.build import build_architecture, load_pretrained
 from ..models.detection import tensor_forward
 from ..models.distill import Distillation
+from ..mutators.stores import raw_parameters
 from ..registry import MODELS, check_options, options_of, plain, unknown
 from ..space import SearchSpace, make_searchable
 from .search import Search
@@ -95,7 +97,17 @@ class DMS(BaseModel):
 
     def init_weights(self) -> None:
         if self.pretrained is None:
-            self.architecture.init_weights()
+            with raw_parameters():  # written in place, through the attributes of layers
+                self.architecture.init_weights()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DMS:
+        """Weights of its own, and the structure that is searched: what an average of the weights needs."""
+        for shared in (self.structure, self.search, self.space.plan, *self.space.counters.values()):
+            memo[id(shared)] = shared
+        twin: DMS = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+        return twin
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = 'tensor') -> Any:
         """The architecture's forward; in ``'loss'`` mode with ``loss_resource`` among the losses."""

@@ -1,14 +1,14 @@
 """Masks folded into parameters as they are read (DESIGN 3.3).
 
 ``conv(x * m, W)`` equals ``conv(x, W * m)``: so the consumer's weight is multiplied when its module reads it, and
-neither the module's class nor its parameters change. Reading goes through a property that is put on the class once; a
-module without a fold reads its parameter as before.
+neither the module's class nor its parameters change (:mod:`.stores`). What can't be folded so, the statistics of norms
+for one, is a forward of the one module.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,20 +17,14 @@ from torch import Tensor, nn
 from ..topk import TopkBank
 from ..tracing.wholes.norms import NormSpec, masked_forward
 from ..tracing.wholes.standardised import StandardSpec, convolve, standardise
+from .stores import FoldedTensors, fold_store, plain_stores, raw_parameters, stored
+
+__all__ = ['Fold', 'fold_of', 'has_folds', 'raw_parameters', 'share_bank', 'strip']
 
 FOLDS = '_dms_folds'
-_raw = 0
-
-
-@contextlib.contextmanager
-def raw_parameters() -> Iterator[None]:
-    """While inside, modules show their parameters as they are, for code that collects them by attribute."""
-    global _raw
-    _raw += 1
-    try:
-        yield
-    finally:
-        _raw -= 1
+REPLICATE = '_replicate_for_data_parallel'  # what torch.nn.parallel.replicate asks of every module
+SCRIPT = '__prepare_scriptable__'  # and torch.jit.script
+FLAT = ('_update_flat_weights', '_init_flat_weights')  # what fills a recurrent layer's flat list of weights
 
 
 class Fold:
@@ -38,11 +32,14 @@ class Fold:
 
     ``pieces`` holds per masked dimension the units in it and, unless the dimension is exactly one unit in its own
     order, the index of every position into the concatenation of these units' masks and a constant one.
-    ``scalars`` holds (unit, element) of the depth masks that scale the whole parameter.
+    ``scalars`` holds (unit, element) of the depth masks that scale the whole parameter. What is scaled is what the
+    module uses: the parameter plus ``offset``.
+
+    A copy shares the bank, so a copy of a model (an average of its weights) shows the structure that is searched.
     """
 
-    def __init__(self, bank: TopkBank) -> None:
-        self.bank = bank
+    def __init__(self, bank: TopkBank, offset: float = 0.0) -> None:
+        self.bank, self.offset = bank, offset
         self.pieces: list[tuple[int, list[int], Tensor | None]] = []
         self.scalars: list[tuple[int, int]] = []
 
@@ -55,14 +52,24 @@ class Fold:
 
     def __call__(self, weight: Tensor) -> Tensor:
         for i, (dim, units, index) in enumerate(self.pieces):
-            if index is not None and index.device != weight.device:
-                index = index.to(weight.device)
+            if index is not None and index.device != self.bank.mask.device:
+                index = index.to(self.bank.mask.device)
                 self.pieces[i] = (dim, units, index)
-            mask = self.dim_mask(units, index).to(weight.dtype)
-            weight = weight * mask.view([-1 if d == dim else 1 for d in range(weight.ndim)])
+            mask = self.dim_mask(units, index).view([-1 if d == dim else 1 for d in range(weight.ndim)])
+            weight = self._scaled(weight, mask)
         for unit, element in self.scalars:
-            weight = weight * self.bank.leaves[unit][element].to(weight.dtype)
+            weight = self._scaled(weight, self.bank.leaves[unit][element])
         return weight
+
+    def _scaled(self, weight: Tensor, mask: Tensor) -> Tensor:
+        mask = mask.to(weight.device, weight.dtype)
+        # Where the mask is one, to the bit what it was.
+        return weight * mask + (mask - 1) * self.offset if self.offset else weight * mask
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Fold:
+        twin = Fold(memo.get(id(self.bank), self.bank), self.offset)
+        twin.pieces, twin.scalars = copy.deepcopy(self.pieces, memo), list(self.scalars)
+        return twin
 
 
 class OutputMask:
@@ -72,10 +79,12 @@ class OutputMask:
         self.bank, self.unit, self.element = bank, unit, element
 
     def __call__(self, module: nn.Module, args: Any, out: Any) -> Any:
-        mask = self.bank.leaves[self.unit][self.element]
-        if isinstance(out, tuple):
-            return (out[0] * mask.to(out[0].dtype), *out[1:])
-        return out * mask.to(out.dtype)
+        first = out[0] if isinstance(out, tuple) else out
+        masked = first * self.bank.leaves[self.unit][self.element].to(first.device, first.dtype)
+        return (masked, *out[1:]) if isinstance(out, tuple) else masked
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OutputMask:
+        return OutputMask(memo.get(id(self.bank), self.bank), self.unit, self.element)
 
 
 class MaskedNorm:
@@ -83,17 +92,14 @@ class MaskedNorm:
 
     def __init__(self, module: nn.Module, spec: NormSpec, mask: Fold) -> None:
         self.module, self.spec, self.mask = module, spec, mask
-        self.ones: Tensor | None = None
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         module = self.module
         units = [u for _, units, _ in self.mask.pieces for u in units]
-        if not any(self.mask.bank.cut[u] for u in units):
-            return type(module).forward(module, x, *args, **kwargs)  # every mask is one
-        size = x.shape[self.spec.dim]
-        if self.ones is None or self.ones.device != x.device:
-            self.ones = torch.ones(size, device=x.device, dtype=self.mask.bank.mask.dtype)
-        return masked_forward(module, x, self.spec, self.mask(self.ones.to(self.mask.bank.mask.dtype)))
+        if _whole(self.mask.bank, units):
+            return type(module).forward(module, x, *args, **kwargs)
+        ones = torch.ones(x.shape[self.spec.dim], device=x.device, dtype=self.mask.bank.mask.dtype)
+        return masked_forward(module, x, self.spec, self.mask(ones))
 
 
 class MaskedConvolution:
@@ -104,14 +110,14 @@ class MaskedConvolution:
 
     def __call__(self, x: Tensor) -> Tensor:
         module, bank = self.module, self.mask.bank
-        weight: Any = module._parameters['weight']
+        weight: Any = stored(module, 'weight')
         fold = module.__dict__.get(FOLDS, {}).get('weight')
         units = [u for f in (self.mask, fold) if f is not None for _, units, _ in f.pieces for u in units]
         units += [unit for unit, _ in fold.scalars] if fold is not None else []
-        if not any(bank.cut[u] for u in units):
-            return type(module).forward(module, x)  # every mask is one
+        if _whole(bank, units):
+            return type(module).forward(module, x)
         mask = self.mask(torch.ones(weight.shape[1], device=weight.device, dtype=bank.mask.dtype))
-        weight = standardise(weight, self.spec, mask, module._parameters.get('gain'))
+        weight = standardise(weight, self.spec, mask, getattr(module, 'gain', None))
         return convolve(module, x, weight if fold is None else fold(weight), self.spec.same)
 
 
@@ -136,45 +142,99 @@ class Compact:
         return x.index_copy(self.dim, place, y.to(x.dtype))
 
 
-def replace_forward(forward: MaskedNorm | MaskedConvolution | Compact) -> None:
+class MaskedRecurrent:
+    """The forward of an LSTM, GRU or RNN: on a double of the module whose flat list of weights holds the products.
+
+    The module's own list holds what is stored, whatever copies the module or moves it in between.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        module = self.module
+        double = module.__new__(type(module))
+        names = module.__dict__['_flat_weights_names']
+        own = dict(_flat_weights=[getattr(module, name, None) for name in names], _update_flat_weights=_nothing)
+        double.__dict__ = {**module.__dict__, **own}
+        out = type(module).forward(double, *args, **kwargs)
+        # What a subclass keeps on itself belongs to the module.
+        kept = {k: v for k, v in double.__dict__.items() if k not in own and module.__dict__.get(k) is not v}
+        module.__dict__.update(kept)
+        return out
+
+
+class StoredWeights:
+    """In place of what fills a recurrent layer's flat list of weights by reading them: with what is stored."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self) -> None:
+        own = self.module.__dict__
+        own['_flat_weights'] = [stored(self.module, name) for name in own['_flat_weights_names']]
+
+
+def _nothing() -> None: ...
+
+
+def _no_script(*args: Any) -> Any:
+    raise RuntimeError(
+        'a searchable model cannot be scripted: its masks would stay as they are now; script space.slim()'
+    )
+
+
+class Replicate:
+    """Makes replicas of a module that see its masks: what is set on them is folded as it is read, too."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self) -> nn.Module:
+        module = self.module
+        replica: nn.Module = getattr(type(module), REPLICATE)(module)
+        own = replica.__dict__
+        folds = own.get(FOLDS, {})
+        # Parameters of replicas are set as plain attributes; those with masks go among the buffers, which are folded.
+        names = [name for name in module._parameters if name in folds]
+        own['_buffers'] = FoldedTensors({**dict.fromkeys(names), **own['_buffers']}, folds)
+        del own[REPLICATE]
+        for name, value in list(own.items()):
+            if isinstance(value, OWN):
+                own[name] = copy.copy(value)
+                own[name].module = replica
+        return replica
+
+
+OWN = (MaskedNorm, MaskedConvolution, Compact, MaskedRecurrent, StoredWeights, Replicate)  # attributes put on modules
+
+
+def _whole(bank: TopkBank, units: Sequence[int]) -> bool:
+    """Every mask is one. A compiled forward doesn't look: it would be compiled anew whenever that changes."""
+    return not torch.compiler.is_compiling() and not any(bank.cut[u] for u in units)
+
+
+def replace_forward(forward: MaskedNorm | MaskedConvolution | Compact | MaskedRecurrent) -> None:
     """Replace the forward of its one module; the module's class and parameters stay."""
-    forward.module.__dict__['forward'] = forward
+    own = forward.module.__dict__
+    own.update({'forward': forward, REPLICATE: Replicate(forward.module), SCRIPT: _no_script})
 
 
-def _property(name: str) -> property:
-    def read(self: nn.Module) -> Any:
-        parameters = self.__dict__.get('_parameters', {})
-        if name not in parameters:
-            parameters = self.__dict__.get('_buffers', {})
-        if name not in parameters:
-            if name in self.__dict__:
-                return self.__dict__[name]
-            raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
-        value = parameters[name]
-        folds = self.__dict__.get(FOLDS)
-        if folds is None or name not in folds or value is None or _raw:
-            return value
-        return folds[name](value)
+def fold_of(module: nn.Module, name: str, bank: TopkBank, offset: float = 0.0) -> Fold:
+    """The fold of a module's parameter or buffer, made at the first call.
 
-    def write(self: nn.Module, value: Any) -> None:
-        # Parameters never get here (Module.__setattr__ takes them); hooks such as weight_norm set plain tensors.
-        self.__dict__[name] = value
-
-    read.__name__ = f'dms_{name}'
-    return property(read, write)
-
-
-def fold_of(module: nn.Module, name: str, bank: TopkBank) -> Fold:
-    """The fold of a module's parameter, made at the first call; installs the class's property."""
-    cls = type(module)
-    present = getattr(cls, name, None)
-    if not (isinstance(present, property) and present.fget and present.fget.__name__ == f'dms_{name}'):
-        if present is not None:
-            raise TypeError(f'{cls.__qualname__}.{name} is already a class attribute; its mask cannot be folded')
-        setattr(cls, name, _property(name))
-    folds = module.__dict__.setdefault(FOLDS, {})
+    Raises:
+        TypeError: an attribute hides the parameter.
+    """
+    folds = module.__dict__.get(FOLDS, {})
     if name not in folds:
-        folds[name] = Fold(bank)
+        fold_store(module, name, folds)
+        module.__dict__[FOLDS] = folds
+        folds[name] = Fold(bank, offset)
+        module.__dict__.update({REPLICATE: Replicate(module), SCRIPT: _no_script})
+        if isinstance(module, nn.RNNBase) and 'forward' not in module.__dict__:
+            replace_forward(MaskedRecurrent(module))
+            module.__dict__.update(dict.fromkeys(FLAT, StoredWeights(module)))
     return folds[name]
 
 
@@ -183,12 +243,25 @@ def has_folds(model: nn.Module) -> bool:
     return any(FOLDS in module.__dict__ for module in model.modules())
 
 
+def share_bank(model: nn.Module, bank: TopkBank) -> None:
+    """Have all masks on a model be those of another bank for the same units."""
+    for module in model.modules():
+        masks = [*module.__dict__.get(FOLDS, {}).values(), *module._forward_hooks.values()]
+        masks += [value.mask for value in module.__dict__.values() if hasattr(value, 'mask') and isinstance(value, OWN)]
+        for mask in masks:
+            if isinstance(mask, (Fold, OutputMask)):
+                mask.bank = bank
+
+
 def strip(model: nn.Module) -> nn.Module:
     """Take every fold and output mask off a model, in place."""
     for module in model.modules():
+        plain_stores(module)
         module.__dict__.pop(FOLDS, None)
-        if isinstance(module.__dict__.get('forward'), (MaskedNorm, MaskedConvolution, Compact)):
-            del module.__dict__['forward']
+        for name in [name for name, value in module.__dict__.items() if isinstance(value, OWN) or value is _no_script]:
+            if name == FLAT[0]:
+                module.__dict__[name]()  # products may be among them
+            del module.__dict__[name]
         for key, hook in list(module._forward_hooks.items()):
             if isinstance(hook, OutputMask):
                 del module._forward_hooks[key]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..mutables import DepthUnit, MutableUnit, Ownership
 from ..topk import TopkBank
 from ..tracing import IntArray, Trace
+from ..tracing.wholes.norms import GAINS
 from .fold import Compact, Fold, MaskedConvolution, MaskedNorm, OutputMask, fold_of, replace_forward
 
 Piece = tuple[list[int], Tensor | None]  # units of a dimension, and the index of every position; see Fold
@@ -71,15 +72,16 @@ def install(model: nn.Module, trace: Trace, ownership: Ownership, units: Sequenc
     """
     lines = _Lines(trace, ownership, units)
     holders = _holders(model)
+    offsets = _offsets(model, trace)
     for (name, dim), only in _masked(trace, lines).items():
         for module, key in holders[name]:
-            fold_of(module, key, bank).pieces += [
+            fold_of(module, key, bank, offsets.get((module, key), 0.0)).pieces += [
                 (dim, *piece) for piece in lines.pieces(lines.owner_of(name, dim), only)
             ]
     _replace_forwards(model, trace, lines, bank)
     for unit in units:
         if isinstance(unit, DepthUnit):
-            _mask_blocks(model, unit, holders, bank)
+            _mask_blocks(model, unit, holders, bank, offsets)
 
 
 def _holders(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
@@ -91,6 +93,12 @@ def _holders(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
                 holders.setdefault(id(x), []).append((module, key))
     tensors: dict[str, Tensor] = {**dict(model.named_buffers()), **dict(model.named_parameters())}
     return {name: holders[id(x)] for name, x in tensors.items()}
+
+
+def _offsets(model: nn.Module, trace: Trace) -> dict[tuple[nn.Module, str], float]:
+    """What norms add to the gain that they store: masks are of the gain that they use."""
+    norms = [(model.get_submodule(path), spec.offset) for path, (spec, _) in trace.norms.items() if spec.offset]
+    return {(module, gain): offset for module, offset in norms for gain in GAINS if gain in module._parameters}
 
 
 def _masked(trace: Trace, lines: _Lines) -> dict[tuple[str, int], set[int] | None]:
@@ -130,13 +138,17 @@ def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkB
 
 
 def _mask_blocks(
-    model: nn.Module, unit: DepthUnit, holders: dict[str, list[tuple[nn.Module, str]]], bank: TopkBank
+    model: nn.Module,
+    unit: DepthUnit,
+    holders: dict[str, list[tuple[nn.Module, str]]],
+    bank: TopkBank,
+    offsets: dict[tuple[nn.Module, str], float],
 ) -> None:
     for element, (block, carriers) in enumerate(zip(unit.blocks, unit.carriers)):
         for branch, names in carriers.items():
             for name in names:
                 for module, key in holders[name]:
-                    fold_of(module, key, bank).scalars.append((unit.index, element))
+                    fold_of(module, key, bank, offsets.get((module, key), 0.0)).scalars.append((unit.index, element))
             if not names:
                 end = model.get_submodule(f'{block}.{branch}')
                 end.register_forward_hook(OutputMask(bank, unit.index, element))

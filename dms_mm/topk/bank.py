@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -86,15 +86,14 @@ class TopkBank(nn.Module):
         self.refresh()
         return self
 
-    def __deepcopy__(self, memo: dict[int, object]) -> TopkBank:
-        # Leaves that share one storage can't be copied one by one.
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        views = ('mask', 'grad', 'rank', 'leaves')
-        twin.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if k not in views})
-        twin._allocate()
-        twin.refresh()
-        return twin
+    def __getstate__(self) -> dict[str, Any]:
+        # For copies and pickles: leaves that share one storage can't be copied one by one.
+        return {k: v for k, v in self.__dict__.items() if k not in ('mask', 'grad', 'rank', 'leaves')}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._allocate()
+        self.refresh()
 
     def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
         super()._load_from_state_dict(*args, **kwargs)  # type: ignore[arg-type]

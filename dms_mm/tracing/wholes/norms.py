@@ -92,8 +92,10 @@ GAINS, BIASES = ('weight', 'gamma', 'scale'), ('bias', 'beta')
 def masked_forward(module: nn.Module, x: Tensor, spec: NormSpec, mask: Tensor) -> Tensor:
     """The module with statistics weighted by ``mask`` (C,): its norm, then what it holds (dropout, activation)."""
 
+    held = getattr(module, '_former_parameters', None) or module._parameters  # in replicas parameters are attributes
+
     def parameter(names: Sequence[str]) -> Tensor | None:
-        return next((getattr(module, n) for n in names if module._parameters.get(n) is not None), None)
+        return next((getattr(module, n) for n in names if held.get(n) is not None), None)
 
     y = weighted_norm(x, spec, mask, parameter(GAINS), parameter(BIASES))
     for child in module.children():
