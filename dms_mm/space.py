@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +24,9 @@ from .slimming.cut import plan_structure
 from .slimming.plan import Plan
 from .slimming.proof import Proof, settle_proved
 from .slimming.settle import Settled, first_plan, settle
+from .slimming.skeleton import duplicate
 from .topk import TopkBank
-from .tracing import first_batch
+from .tracing import first_batch, forget
 from .tracing.both_modes import trace_both_modes
 
 NOT_COMPARED = Proof('it was not asked for')
@@ -145,7 +145,7 @@ class SearchSpace:
 
     def _copy(self) -> nn.Module:
         # The folds hold the bank; copying it along would be waste.
-        return copy.deepcopy(self.model, {id(self.bank): self.bank})
+        return forget(duplicate(self.model, {id(self.bank): self.bank}), self.plan.trace.caches.values())
 
     def detach(self) -> nn.Module:
         """Take all masks off the model, in place, and return it as it was."""
