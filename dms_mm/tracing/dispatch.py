@@ -24,6 +24,8 @@ class TraceError(RuntimeError):
     """The model could not be run on fake tensors."""
 
 
+# Operators whose rules are asked although no input carries elements: of what is new, and of copies of one position.
+MADE = {*CONSTANTS, 'aten::expand'}
 # Operators that look at no tensor, and whose values are known.
 FACTORIES = {f'aten::{name}' for name in 'arange full zeros ones tril_indices triu_indices scalar_tensor'.split()}
 
@@ -95,7 +97,7 @@ class Tracer(TorchDispatchMode):
 
     def _follow(self, func: Any, call: Call, tensors: list[Any], out: Any, args: Any, kwargs: Any) -> None:
         """Let the rule write what becomes of the ids, and complete the call."""
-        if any(call.input_axes) or call.name in CONSTANTS:
+        if any(call.input_axes) or call.name in MADE or any(map(Ledger.free, tensors)):
             try:
                 self._apply(func, call.name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:
@@ -113,6 +115,9 @@ class Tracer(TorchDispatchMode):
         self.calls.append(call)
 
     def _apply(self, func: Any, name: str, out: Any, args: Any, kwargs: Any) -> None:
+        # Where the result is written to is no argument of a rule.
+        targets = {a.name for a in func._schema.arguments if a.is_out}
+        kwargs = {key: value for key, value in kwargs.items() if key not in targets} if targets else kwargs
         # Registry.get walks up to parents and locations: too slow for every call.
         handler = OPERATORS.module_dict.get(name)
         if handler is None and torch.Tag.pointwise in func.tags:
