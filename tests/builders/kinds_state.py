@@ -222,9 +222,13 @@ class Draws(nn.Module):
         return x * (1 + 0 * noise)
 
 
+def nothing(module, args, out) -> None:
+    pass
+
+
 class HooksItself(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        self.register_forward_hook(lambda module, args, out: None)
+        self.register_forward_hook(nothing)
         return x
 
 
@@ -245,6 +249,7 @@ class BiasCache(nn.Module):
         if keep == 'attribute':
             self.ab = None
 
+    @torch.no_grad()
     def train(self, mode: bool = True) -> BiasCache:
         super().train(mode)
         if mode and self.keep == 'dict' and self.cache:
@@ -340,7 +345,7 @@ class RotaryAttention(nn.Module):
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         cos, sin = (self.cos[:n], self.sin[:n]) if self.keep == 'buffer' else self.rope(n)
         q, k = self.turn(q, cos, sin), self.turn(k, cos, sin)
-        return self.proj((F.scaled_dot_product_attention(q, k, v)).transpose(1, 2).reshape(b, n, -1))
+        return self.proj(((q @ k.transpose(-2, -1) / 2).softmax(-1) @ v).transpose(1, 2).reshape(b, n, -1))
 
 
 class ScaleCache(nn.Module):
