@@ -28,6 +28,8 @@ from .slimming.skeleton import duplicate
 from .topk import TopkBank
 from .tracing import first_batch, forget
 from .tracing.both_modes import trace_both_modes
+from .tracing.process import same_process
+from .tracing.state import preserved
 
 NOT_COMPARED = Proof('it was not asked for')
 
@@ -226,11 +228,12 @@ def make_searchable(
         ignore=ignore, depth=depth, attention=attention, min_channels=min_channels, step=step, round_to=round_to,
         units=units or {}, blocks=blocks or {},
     )  # fmt: skip
-    traced, inputs = trace_both_modes(model, example_inputs, forward_fn)
-    settled, proof = _settled(model, find_units(model, traced, options), inputs, forward_fn, verify, verify_inputs)
-    plan = settled.plan
-    bank = build_selector(selector, plan.units)
-    counters = build_resources(resources, plan.trace, plan.ownership, model, first_batch(inputs), bank)
+    with same_process(), preserved(model, forward_fn):
+        traced, inputs = trace_both_modes(model, example_inputs, forward_fn)
+        settled, proof = _settled(model, find_units(model, traced, options), inputs, forward_fn, verify, verify_inputs)
+        plan = settled.plan
+        bank = build_selector(selector, plan.units)
+        counters = build_resources(resources, plan.trace, plan.ownership, model, first_batch(inputs), bank)
     install(model, plan.trace, plan.ownership, plan.units, bank)
     space = SearchSpace(model, plan, bank, counters, settled.notes, proof)
     device = next((p.device for p in model.parameters() if p.device.type != 'meta'), None)

@@ -17,10 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..mutables import build_selector
 from ..mutators.install import install
 from ..resources import build_resources
-from ..tracing import IntArray, call_forward, first_batch, plain_outputs
+from ..tracing import IntArray, call_forward, first_batch, forget, plain_outputs
 from .chance import without_chance
 from .cut import plan_structure
 from .plan import Plan
+from .skeleton import duplicate
 from .slim import build_slim
 
 Forward = Callable[..., Any]
@@ -101,7 +102,7 @@ class Twins:
         self.plan, self.forward_fn = plan, forward_fn
         generator = torch.Generator().manual_seed(0)
         self.device = next(model.parameters()).device
-        self.model = copy.deepcopy(model)
+        self.model = forget(duplicate(model), plan.trace.caches.values())
         randomise(self.model, generator)
         self.inputs = _cast(inputs, self.device, torch.float64, generator)
         try:

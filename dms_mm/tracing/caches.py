@@ -97,7 +97,7 @@ def kept_before(model: nn.Module, run: Run) -> list[Cache]:
     """What earlier forwards filled, and a forward fills again.
 
     Args:
-        run: does a forward, calls its argument at the end of it, and returns what that says; leaves the model as it was.
+        run: does a forward, calls its argument at the end of it and returns what that says, and leaves all as it was.
     """
     candidates = _candidates(model)
     if not candidates:

@@ -11,12 +11,12 @@ import types
 import numpy as np
 import pytest
 import torch
-from builders import kinds_state
-from builders.exact import check_exact
-from builders.kinds_state import KINDS, BiasCache, Body, KeepsLast, Tokens, images, tokens
 from torch import nn
 
 import dms_mm
+from builders import kinds_state
+from builders.exact import check_exact
+from builders.kinds_state import KINDS, BiasCache, Body, KeepsLast, Tokens, images, tokens
 from dms_mm.tracing import TraceError, call_forward, trace
 
 # The whole of a model that computes at all on fake tensors.
