@@ -180,7 +180,13 @@ def try_structure(
         slim = shrink(forget(skeleton(model), plan.trace.caches.values()), structure)
         problem = ''
         try:
-            run(slim, inputs, Tracer(Trace(), False, comparison), training=training, forward_fn=forward_fn)
+            run(
+                slim,
+                inputs,
+                Tracer(Trace(decisions=plan.trace.decisions), False, comparison),
+                training=training,
+                forward_fn=forward_fn,
+            )
         except _DepartedError:
             pass
         except Exception as error:

@@ -1,15 +1,15 @@
-"""Copies of a model: as it is, or without memory."""
+"""A model without memory."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..tracing.state import State
+from ..tracing.state import duplicate
+
+__all__ = ['duplicate', 'skeleton']
 
 
 def skeleton(model: nn.Module) -> nn.Module:
@@ -20,19 +20,3 @@ def skeleton(model: nn.Module) -> nn.Module:
     for b in model.buffers():
         memo[id(b)] = torch.empty_like(b, device='meta')
     return duplicate(model, memo)
-
-
-def duplicate(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.Module:
-    """A deep copy; of what the model keeps of a graph, the values alone.
-
-    Args:
-        memo: identity of an object -> what stands for it in the copy.
-    """
-    try:
-        return copy.deepcopy(model, dict(memo or {}))
-    except RuntimeError:
-        # Torch refuses to copy activations that have a graph, as a model may keep of its last forward.
-        kept = {id(x): x.detach().clone() for x in State(model).tensors if not x.is_leaf}
-        if not kept:
-            raise
-        return copy.deepcopy(model, {**kept, **(memo or {})})

@@ -10,12 +10,13 @@ from torch import nn
 
 from . import carriers, wholes
 from .caches import forget, kept_before
+from .decisions import Results, undecided
 from .dispatch import TraceError, Tracer
 from .findings import Trace
 from .ledger import Ledger, tensors_of
 from .process import same_process
-from .running import Forward, call_forward, plain_outputs, run_fake
-from .state import empty, preserved
+from .running import Forward, call_forward, plain_outputs, record, run_fake
+from .state import empty, leaves, preserved
 
 
 def trace(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> Trace:
@@ -41,11 +42,42 @@ def trace(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> T
     with same_process(), preserved(model, forward_fn) as state:
         empty(state.caches)
         forget(model, kept_before(model, run))
-        return _trace(model, inputs, forward_fn, None)
+        try:
+            return _trace(model, inputs, forward_fn, None, {})
+        except _UndecidedError as error:
+            return _trace(model, inputs, forward_fn, None, _decisions(model, inputs, forward_fn, error.error))
 
 
-def _trace(model: nn.Module, inputs: Any, forward_fn: Forward | None, known: Mapping[str, Any] | None) -> Trace:
-    result = Trace()
+class _UndecidedError(Exception):
+    """A forward goes one way or the other by its data, and there are none."""
+
+    def __init__(self, error: TraceError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _decisions(model: nn.Module, inputs: Any, forward_fn: Forward | None, error: TraceError) -> dict[bool, Results]:
+    """Training -> what real forwards of a copy decide; a training forward that fails is left out."""
+    if any(x.is_meta for x in [*model.parameters(), *leaves(inputs)]):
+        raise error
+    found: dict[bool, Results] = {}
+    for training in (False, True):
+        try:
+            found[training] = record(model, inputs, training, forward_fn)
+        except Exception as failure:
+            if not training:
+                raise error from failure
+    return found
+
+
+def _trace(
+    model: nn.Module,
+    inputs: Any,
+    forward_fn: Forward | None,
+    known: Mapping[str, Any] | None,
+    decisions: dict[bool, Results],
+) -> Trace:
+    result = Trace(decisions=decisions)
     seen: set[int] = set()
     for name, x in list(model.named_parameters()) + list(model.named_buffers()):
         # Integer buffers are indices and counters: their positions mean nothing.
@@ -57,7 +89,7 @@ def _trace(model: nn.Module, inputs: Any, forward_fn: Forward | None, known: Map
         if result.stuck and known is None:
             found = wholes.find(model, result)
             if found:
-                return _trace(model, inputs, forward_fn, found)
+                return _trace(model, inputs, forward_fn, found, decisions)
     _close(result)
     return result
 
@@ -72,15 +104,18 @@ def _trace_mode(
     except TraceError:
         raise
     except Exception as error:
-        if training:
+        if training and not (undecided(error) and not result.decisions):
             result.notes.append(f'the training forward was not traced: {type(error).__name__}: {error}')
             return
         where = tracer.ledger.where()
-        raise TraceError(
+        failure = TraceError(
             f'the model could not be traced: {type(error).__name__} in module {where!r} '
             f'({type(dict(model.named_modules()).get(where)).__name__}): {error}. '
             'Check that example_inputs fit forward(), or pass forward_fn.'
-        ) from error
+        )
+        if undecided(error) and not result.decisions:
+            raise _UndecidedError(failure) from error
+        raise failure from error
     for x in tensors_of(plain_outputs(outputs)):
         for _, ids in Ledger.entries(x):
             result.elements.freeze(ids, 'an output of the model')

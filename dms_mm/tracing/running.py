@@ -12,12 +12,14 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from .caches import Cache, filled
+from .decisions import Decisions, Lists, Results
 from .dispatch import Tracer
+from .findings import Trace
 from .flow import Flow, Origin
 from .modules import module_stack
 from .process import same_process
 from .setting import plain_operators, quiet
-from .state import State
+from .state import State, duplicate
 
 Forward = Callable[..., Any]
 
@@ -37,6 +39,7 @@ def run_fake(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forw
         plain_operators(model),
         module_stack(model, tracer),
         mode,
+        _decided(tracer, training),
         tracer,
     ):
         model.train(training)
@@ -51,10 +54,45 @@ def run_meta(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forw
         _left_as_it_is(State(model, forward_fn, shared=True), tracer),
         plain_operators(model),
         module_stack(model, tracer),
+        _decided(tracer, training),
         tracer,
     ):
         model.train(training)
         return call_forward(model, data, forward_fn)
+
+
+def record(model: nn.Module, inputs: Any, training: bool, forward_fn: Forward | None = None) -> Results:
+    """What a real forward decides by its data; it runs on a copy of the model, which has its own buffers.
+
+    Raises:
+        Exception: whatever the model raises.
+    """
+    tracer = Tracer(Trace(), False, lambda call: None)
+    tracer.decisions = Decisions(recording=True)
+    data = tree_map(lambda x: x.detach().clone() if isinstance(x, torch.Tensor) else x, inputs)
+    copied = duplicate(model)
+    with (
+        _left_as_it_is(State(copied, forward_fn, shared=True), tracer),
+        plain_operators(copied),
+        module_stack(copied, tracer),
+        Lists(),
+        tracer,
+    ):
+        copied.train(training)
+        call_forward(copied, data, forward_fn)
+    return tracer.decisions.results
+
+
+@contextlib.contextmanager
+def _decided(tracer: Tracer, training: bool) -> Iterator[None]:
+    """Go the way that was recorded, where one was."""
+    results = tracer.ledger.trace.decisions.get(training)
+    if results is None:
+        yield
+        return
+    tracer.decisions = Decisions(results)
+    with Lists():
+        yield
 
 
 @contextlib.contextmanager
@@ -154,7 +192,10 @@ def plain_outputs(outputs: Any) -> Any:
 
 
 def first_batch(inputs: Any) -> int:
-    """The batch size: the first dimension of the first tensor."""
+    """The batch size: the number of images in a list of them, else the first dimension of the first tensor."""
+    first = inputs[0] if isinstance(inputs, (tuple, list)) and inputs else inputs
+    if isinstance(first, list) and first and all(isinstance(x, torch.Tensor) and x.ndim == 3 for x in first):
+        return len(first)
     for x in tree_flatten(inputs)[0]:
         if isinstance(x, torch.Tensor) and x.ndim:
             return int(x.shape[0])

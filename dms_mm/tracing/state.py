@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import copy
 import enum
 import functools
 import operator
@@ -200,6 +201,22 @@ def preserved(model: nn.Module, *others: Any) -> Iterator[State]:
         yield state
     finally:
         state.restore()
+
+
+def duplicate(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.Module:
+    """A deep copy; of what the model keeps of a graph, the values alone.
+
+    Args:
+        memo: identity of an object -> what stands for it in the copy.
+    """
+    try:
+        return copy.deepcopy(model, dict(memo or {}))
+    except RuntimeError:
+        # Torch refuses to copy activations that have a graph, as a model may keep of its last forward.
+        kept = {id(x): x.detach().clone() for x in State(model).tensors if not x.is_leaf}
+        if not kept:
+            raise
+        return copy.deepcopy(model, {**kept, **(memo or {})})
 
 
 def empty(caches: Iterable[Any]) -> None:

@@ -150,7 +150,7 @@ def test_searched_models_and_what_comes_out_of_them_can_be_copied_and_saved(name
     slim = space.slim()
     with torch.no_grad():
         assert torch.allclose(call_forward(slim, inputs), want, atol=1e-5)
-    if 'Closure' not in name:  # a function inside of a function can't be pickled
+    if name not in ('ClosureKeeps', 'spectral norm'):  # Python and torch refuse to pickle these
         torch.save(slim, io.BytesIO())
         pickle.dumps(slim)
     copy.deepcopy(slim)
@@ -190,7 +190,7 @@ def test_weights_that_a_mode_merges_are_not_touched():
         model, inputs = made(name, used=True)
         model.train(training)
         weight = model.attention.weight.detach().clone()
-        dms_mm.make_searchable(model, inputs)
+        dms_mm.make_searchable(model, inputs, verify='shapes')
         assert model.attention.merged is not training and torch.equal(model.attention._parameters['weight'], weight)
 
 
