@@ -247,7 +247,7 @@ def share_bank(model: nn.Module, bank: TopkBank) -> None:
     """Have all masks on a model be those of another bank for the same units."""
     for module in model.modules():
         masks = [*module.__dict__.get(FOLDS, {}).values(), *module._forward_hooks.values()]
-        masks += [value.mask for value in module.__dict__.values() if hasattr(value, 'mask') and isinstance(value, OWN)]
+        masks += [value.mask for value in module.__dict__.values() if isinstance(value, OWN) and hasattr(value, 'mask')]
         for mask in masks:
             if isinstance(mask, (Fold, OutputMask)):
                 mask.bank = bank
