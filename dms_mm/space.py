@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from .mutables import MutableUnit, build_selector
-from .mutators.copies import copied_without_graph, without_graph
 from .mutators.find import Found, UnitOptions, find_units
 from .mutators.fold import has_folds, share_bank, strip
 from .mutators.install import install
@@ -27,8 +26,10 @@ from .slimming.plan import Plan
 from .slimming.proof import Proof, settle_proved
 from .slimming.settle import Settled, first_plan, settle
 from .topk import TopkBank
-from .tracing import first_batch
+from .tracing import first_batch, forget
 from .tracing.both_modes import trace_both_modes
+from .tracing.process import same_process
+from .tracing.state import duplicate, preserved, without_graph
 
 NOT_COMPARED = Proof('it was not asked for')
 
@@ -141,7 +142,8 @@ class SearchSpace:
         Blocks keep their names in ``state_dict``, and removed ones stand as ``nn.Identity``, unless ``renumber``: then
         lists of blocks close their gaps. Only for models whose forward goes through such a list from end to end.
         """
-        return build_slim(strip(copied_without_graph(self.model)), self.structure(renumber))
+        plain = forget(duplicate(self.model), self.plan.trace.caches.values())
+        return build_slim(strip(plain), self.structure(renumber))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchSpace:
         """A search space of its own. Of the model alone, copies have weights of their own and the masks of this one."""
@@ -231,11 +233,12 @@ def make_searchable(
         ignore=ignore, depth=depth, attention=attention, min_channels=min_channels, step=step, round_to=round_to,
         units=units or {}, blocks=blocks or {},
     )  # fmt: skip
-    traced, inputs = trace_both_modes(model, example_inputs, forward_fn)
-    settled, proof = _settled(model, find_units(model, traced, options), inputs, forward_fn, verify, verify_inputs)
-    plan = settled.plan
-    bank = build_selector(selector, plan.units)
-    counters = build_resources(resources, plan.trace, plan.ownership, model, first_batch(inputs), bank)
+    with same_process(), preserved(model, forward_fn):
+        traced, inputs = trace_both_modes(model, example_inputs, forward_fn)
+        settled, proof = _settled(model, find_units(model, traced, options), inputs, forward_fn, verify, verify_inputs)
+        plan = settled.plan
+        bank = build_selector(selector, plan.units)
+        counters = build_resources(resources, plan.trace, plan.ownership, model, first_batch(inputs), bank)
     install(model, plan.trace, plan.ownership, plan.units, bank)
     space = SearchSpace(model, plan, bank, counters, settled.notes, proof)
     device = next((p.device for p in model.parameters() if p.device.type != 'meta'), None)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..tracing import Call, IntArray, Trace, Tracer, run_fake, run_meta
+from ..tracing import Call, IntArray, Trace, Tracer, forget, run_fake, run_meta
 from .cut import plan_structure
 from .plan import Plan, kept_of
 from .shrink import shrink
@@ -177,10 +177,16 @@ def try_structure(
     def compare(run: Callable[..., Any]) -> Mismatch | None:
         comparison = _Comparison(plan, mode, keep, skipped)
         # A model of its own for each: what a forward leaves in it is of the kind of its tensors.
-        slim = shrink(skeleton(model), structure)
+        slim = shrink(forget(skeleton(model), plan.trace.caches.values()), structure)
         problem = ''
         try:
-            run(slim, inputs, Tracer(Trace(), False, comparison), training=training, forward_fn=forward_fn)
+            run(
+                slim,
+                inputs,
+                Tracer(Trace(decisions=plan.trace.decisions), False, comparison),
+                training=training,
+                forward_fn=forward_fn,
+            )
         except _DepartedError:
             pass
         except Exception as error:

@@ -74,8 +74,7 @@ def settle_proved(
     while True:
         settled = settle(model, found, inputs, forward_fn)
         notes += settled.notes
-        data = inputs if verify_inputs is None else verify_inputs
-        outcome = prove(model, settled.plan, data, forward_fn)
+        outcome = prove(model, settled.plan, inputs, forward_fn, verify_inputs)
         if isinstance(outcome, Proof):
             proof = replace(outcome, seconds=time.perf_counter() - start)
             return replace(settled, notes=tuple(notes)), proof
@@ -83,18 +82,21 @@ def settle_proved(
         found = find_again(model, settled.found, outcome)
 
 
-def prove(model: nn.Module, plan: Plan, inputs: Any, forward_fn: Forward | None = None) -> Proof | Revision:
+def prove(
+    model: nn.Module, plan: Plan, inputs: Any, forward_fn: Forward | None = None, smaller: Any = None
+) -> Proof | Revision:
     """Compare the slim models of some structures with the masked one, or say which units to take out.
 
     Everything at its least, two random structures, all blocks out and either half of them, in eval mode and, where that
-    was traced, in training mode; counts by torch's own counters. Some 15 forwards of ``inputs``.
+    was traced, in training mode; counts by torch's own counters. At most 20 forwards of ``inputs``, or of ``smaller``
+    ones, whose MACs are not compared.
     """
     start = time.perf_counter()
-    reason = _unfit(model, plan, inputs)
+    reason = _unfit(model, plan, inputs if smaller is None else smaller, MOST_MACS if smaller is None else float('inf'))
     if reason:
         return Proof(reason)
     try:
-        twins = Twins(model, plan, inputs, forward_fn)
+        twins = Twins(model, plan, inputs if smaller is None else smaller, forward_fn, smaller is None)
     except Exception as error:
         return Proof(f'a copy of the model does not run on real numbers: {type(error).__name__}: {error}')
     if not any(x.numel() and bool(x.isfinite().any()) for x in twins.plain):
@@ -114,15 +116,15 @@ def prove(model: nn.Module, plan: Plan, inputs: Any, forward_fn: Forward | None 
     return Proof('', len(trials), time.perf_counter() - start)
 
 
-def _unfit(model: nn.Module, plan: Plan, inputs: Any) -> str:
+def _unfit(model: nn.Module, plan: Plan, inputs: Any, limit: float) -> str:
     """Why a model can't be compared by numbers, or nothing."""
     tensors = [*model.parameters(), *model.buffers()]
     if any(x.is_meta for x in tensors):
         return 'the model is on the meta device'
     macs = sum(cost.factor * float(np.prod([size for size, _ in cost.dims])) for cost in plan.trace.costs)
-    if macs > MOST_MACS:
+    if macs > limit:
         return (
-            f'{macs:.1e} MACs are more than the {MOST_MACS:.0e} that are done unasked; give a smaller example as '
+            f'{macs:.1e} MACs are more than the {limit:.0e} that are done unasked; give a smaller example as '
             '`verify_inputs`'
         )
     return '' if first_batch(inputs) else 'the example is empty'

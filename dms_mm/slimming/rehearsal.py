@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from ..tracing import Trace, Tracer, call_forward, plain_outputs, run_fake
 from .ranges import shorten
 from .schema import REWRITE, StructureError, parents, place
 from .shrink import shrink
-from .skeleton import skeleton
+from .skeleton import duplicate, skeleton
 from .structure import Structure
 
 MOST_VALUES = 1 << 28  # parameters of a model that is copied for a forward with data
@@ -42,7 +41,7 @@ def try_slim(model: nn.Module, structure: Structure, inputs: Any, forward_fn: Ca
     _compare(model, structure, skeleton, fake(True), 'training')
     # What is looked up in a table that became too short is not seen without data.
     if sum(p.numel() for p in model.parameters()) < MOST_VALUES and not any(p.is_meta for p in model.parameters()):
-        _compare(model, structure, copy.deepcopy, real, 'eval')
+        _compare(model, structure, duplicate, real, 'eval')
 
 
 def _compare(

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..tracing.caches import INTERNAL
+from ..tracing.state import State, leaves
 from .fit import Change, changes_of, own_tensors
 from .layers import set_layer_attributes
 from .skip import Skip, close_gaps
@@ -23,6 +25,7 @@ def apply_changes(model: nn.Module, structure: Structure, changes: dict[int, Cha
     originals = {id(x): x for module in model.modules() for _, _, x in own_tensors(module) if id(x) in changes}
     made: dict[int, Tensor] = {key: changes[key](x) for key, x in originals.items()}
     modules = dict(model.named_modules())
+    _follow_names(model, made)
     touched = set(structure.attributes)
     for path, module in modules.items():
         for store, key, x in list(own_tensors(module)):
@@ -43,6 +46,27 @@ def apply_changes(model: nn.Module, structure: Structure, changes: dict[int, Cha
     if structure.renumber:
         close_gaps(model, structure.removed)
     return model
+
+
+def resume_mode(model: nn.Module) -> nn.Module:
+    """Switch a model to the mode that it is in: some modules make tensors by which a mode goes when it begins."""
+    flags = {m: m.training for m in model.modules()}
+    learnt = {p: p.requires_grad for p in model.parameters()}
+    for module in list(model.modules()):
+        if type(module).train is not nn.Module.train:
+            module.train(module.training)
+    for module, flag in flags.items():
+        module.training = flag
+    for p, flag in learnt.items():
+        p.requires_grad_(flag)
+    return model
+
+
+def _follow_names(model: nn.Module, made: dict[int, Tensor]) -> None:
+    """What modules keep of their tensors beside the registered ones (a list of weights) is of the new tensors."""
+    own = [value for m in model.modules() for key, value in vars(m).items() if key not in INTERNAL]
+    if any(id(x) in made for value in own for x in leaves(value)):
+        State(model).substitute(made)
 
 
 def _like(old: Any, value: Any) -> Any:

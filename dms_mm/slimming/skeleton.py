@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import nn
+
+from ..tracing.state import duplicate
+
+__all__ = ['duplicate', 'skeleton']
 
 
 def skeleton(model: nn.Module) -> nn.Module:
@@ -16,4 +19,4 @@ def skeleton(model: nn.Module) -> nn.Module:
         memo[id(p)] = nn.Parameter(torch.empty_like(p, device='meta'), requires_grad=p.requires_grad)
     for b in model.buffers():
         memo[id(b)] = torch.empty_like(b, device='meta')
-    return copy.deepcopy(model, memo)
+    return duplicate(model, memo)

@@ -10,7 +10,7 @@ from torch import nn
 
 from .fit import changes_of, check_fit
 from .rehearsal import try_slim
-from .shrink import apply_changes
+from .shrink import apply_changes, resume_mode
 from .skip import Skip
 from .structure import Structure, StructureError
 
@@ -55,4 +55,4 @@ def build_slim(
             'digest: the structure file was changed after it was written, and its slim model has to be tried: give '
             '`example_inputs` to build_slim, or use `dms slim --edited`.'
         )
-    return apply_changes(model, structure, changes)
+    return resume_mode(apply_changes(model, structure, changes))

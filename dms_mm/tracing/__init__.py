@@ -1,11 +1,13 @@
 """What a forward says about a model's structure. Rooms above import from here, and specifications from ``wholes``."""
 
+from .caches import forget
 from .carriers import Carriers, carriers_of
 from .dispatch import TraceError, Tracer
 from .elements import Elements, IntArray
 from .findings import Call, Cost, Gate, Trace
-from .forward import call_forward, first_batch, plain_outputs, run_fake, run_meta, trace
+from .forward import trace
 from .ledger import Ledger
+from .running import call_forward, first_batch, plain_outputs, run_fake, run_meta
 
 __all__ = [
     'Call',
@@ -21,6 +23,7 @@ __all__ = [
     'call_forward',
     'carriers_of',
     'first_batch',
+    'forget',
     'plain_outputs',
     'run_fake',
     'run_meta',

@@ -11,7 +11,8 @@ from torch.utils._pytree import tree_map
 
 from .dispatch import TraceError
 from .findings import Trace
-from .forward import first_batch, trace
+from .forward import trace
+from .running import first_batch
 
 
 def trace_both_modes(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> tuple[Trace, Any]:

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_map
 
 from ..registry import OPERATORS
+from .decisions import DECIDING, Decisions, by_positions, without_data
 from .findings import Call, Entries, Trace
 from .ledger import Ledger, tensors_of
 from .residual import follow
@@ -24,6 +25,8 @@ class TraceError(RuntimeError):
     """The model could not be run on fake tensors."""
 
 
+# Operators whose rules are asked although no input carries elements: of what is new, and of copies of one position.
+MADE = {*CONSTANTS, 'aten::expand'}
 # Operators that look at no tensor, and whose values are known.
 FACTORIES = {f'aten::{name}' for name in 'arange full zeros ones tril_indices triu_indices scalar_tensor'.split()}
 
@@ -37,6 +40,7 @@ class Tracer(TorchDispatchMode):
         on_call: is told every operator call instead, and may end the forward by an exception.
         suspended: how many modules deep inside of a whole the forward is; its operators are not looked at.
         known: module -> what it is as a whole, found before this forward.
+        decisions: what the forward decides by its data, to be recorded or followed.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Tracer(TorchDispatchMode):
         self.on_call = on_call
         self.suspended = 0
         self.known = known or {}
+        self.decisions = Decisions()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -61,14 +66,22 @@ class Tracer(TorchDispatchMode):
         if parts is not None:
             with self:
                 return parts(*args, **kwargs)
+        name = func._schema.name
+        positions = self._by_positions(args[1]) if name == 'aten::index' else None
+        if positions is not None:
+            with self:
+                return func(args[0], positions)
+        if self.decisions.recording:
+            out = func(*args, **kwargs)
+            if name in DECIDING:
+                self.decisions.note(self.ledger.where(), name, out)
+            return out
         tensors = tensors_of((args, kwargs))
         # In-place operators change the axes of their own input: look at them first.
         watched = self.on_call is None and not self.suspended
         call = self._before(func, tensors, args) if watched else None
         known = _known_value(func, tensors, args, kwargs)
-        if func is torch.ops.aten._local_scalar_dense.default and known is not None:
-            return known
-        out = func(*args, **kwargs)
+        out = self._run(func, name, tensors, known, args, kwargs)
         if isinstance(known, torch.Tensor) and isinstance(out, torch.Tensor):
             out._dms_value = known  # type: ignore[attr-defined]
         if self.suspended:
@@ -77,9 +90,20 @@ class Tracer(TorchDispatchMode):
             self._follow(func, call, tensors, out, args, kwargs)
         elif self.on_call is not None:
             # Nothing rides along: the shapes and numbers are all that is asked for.
-            name = func._schema.name
             self.on_call(Call(name, self.ledger.where(), _shapes(tensors_of(out)), scalars=_numbers(name, args)))
         return out
+
+    def _run(self, func: Any, name: str, tensors: list[Any], known: Any, args: Any, kwargs: Any) -> Any:
+        """The operator's result, or what is known of it where data decide."""
+        if name not in DECIDING:
+            return func(*args, **kwargs)
+        decided = self.decisions.next(self.ledger.where(), name)
+        decided = known if decided is None else decided
+        return func(*args, **kwargs) if decided is None else without_data(decided, tensors[0])
+
+    def _by_positions(self, indices: Any) -> list[Any] | None:
+        with self:
+            return by_positions(indices)
 
     def _before(self, func: Any, tensors: list[Any], args: Any) -> Call:
         name = func._schema.name
@@ -96,7 +120,7 @@ class Tracer(TorchDispatchMode):
     def _follow(self, func: Any, call: Call, tensors: list[Any], out: Any, args: Any, kwargs: Any) -> None:
         """Let the rule write what becomes of the ids, and complete the call."""
         sources = [name for x in tensors if (name := self.ledger.source(x))]  # an operator in place has none afterwards
-        if any(call.input_axes) or call.name in CONSTANTS:
+        if any(call.input_axes) or call.name in MADE or any(map(Ledger.free, tensors)):
             try:
                 self._apply(func, call.name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:
@@ -114,6 +138,9 @@ class Tracer(TorchDispatchMode):
         self.calls.append(call)
 
     def _apply(self, func: Any, name: str, out: Any, args: Any, kwargs: Any) -> None:
+        # Where the result is written to is no argument of a rule.
+        targets = {a.name for a in func._schema.arguments if a.is_out}
+        kwargs = {key: value for key, value in kwargs.items() if key not in targets} if targets else kwargs
         # Registry.get walks up to parents and locations: too slow for every call.
         handler = OPERATORS.module_dict.get(name)
         if handler is None and torch.Tag.pointwise in func.tags:

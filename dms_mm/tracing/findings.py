@@ -93,4 +93,6 @@ class Trace:
     order: list[str] = field(default_factory=list)  # modules in the order of their first call
     unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something
     used: set[str] = field(default_factory=set)
+    decisions: dict[bool, Any] = field(default_factory=dict)  # training -> what data decided, see decisions.py
+    caches: dict[Any, Any] = field(default_factory=dict)  # what a forward fills, see caches.py
     notes: list[str] = field(default_factory=list)

@@ -1,11 +1,10 @@
 """The oracle of operator rules finds nothing wrong, and finds rules that are made wrong on purpose."""
 
-import numpy as np
 import pytest
 
+from builders.wrong_rules import forgets, turned, unmasked
 from dms_mm.registry import OPERATORS
 from dms_mm.tracing.check import check_operator, targets
-from dms_mm.tracing.ledger import tensors_of
 
 # What people meet, and what must not freeze where it acts along other axes.
 NEEDED = (
@@ -22,35 +21,6 @@ def test_no_rule_is_wrong():
     assert all(v.samples >= 3 and v.trials for v in verdicts.values())
     for name in NEEDED:
         assert verdicts[f'aten::{name}'].status.startswith('exact'), name
-
-
-def forgets(ledger, out, *args, **kwargs):
-    """The ids end here, and nothing is frozen."""
-    for x in tensors_of(out):
-        ledger.put(x, [])
-
-
-def turned(right):
-    def rule(ledger, out, *args, **kwargs):
-        right(ledger, out, *args, **kwargs)
-        for x in tensors_of(out):
-            entries = [(dims, np.ascontiguousarray(np.flip(ids))) for dims, ids in ledger.entries(x)]
-            ledger.put(x, entries, ledger.source(x), ledger.makers(x))
-
-    return rule
-
-
-def unmasked(right):
-    """All is tied as it should be, but nobody takes the mask."""
-
-    def rule(ledger, out, *args, **kwargs):
-        before = len(ledger.trace.requests), dict(ledger.trace.consumers)
-        right(ledger, out, *args, **kwargs)
-        del ledger.trace.requests[before[0] :]
-        ledger.trace.consumers.clear()
-        ledger.trace.consumers.update(before[1])
-
-    return rule
 
 
 @pytest.mark.parametrize(

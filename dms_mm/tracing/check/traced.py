@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ..dispatch import Tracer
 from ..findings import Entries, Trace
-from ..forward import fake_inputs
 from ..ledger import Ledger
+from ..running import fake_inputs
 from .roles import Cast, Role, Shape
 from .tape import Step, Tape, replay
 

@@ -1,0 +1,78 @@
+"""The setting of a traced forward: attention and recurrent layers as the operators that they are made of."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Trial runs of slim models may fail, and say so by an exception; torch would also log it."""
+    logger = logging.getLogger('torch._subclasses.fake_tensor')
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+class _LocalNorm(_BatchNorm):
+    """A batch normalisation for any number of axes."""
+
+    def _check_input_dim(self, input: torch.Tensor) -> None: ...
+
+
+@contextlib.contextmanager
+def _local_norms(model: nn.Module) -> Iterator[None]:
+    """Keep nn.SyncBatchNorm from the other processes, and from turning away tensors that are not on a GPU."""
+    synchronised: list[nn.Module] = [m for m in model.modules() if type(m) is nn.SyncBatchNorm]
+    try:
+        for module in synchronised:
+            module.__class__ = _LocalNorm
+        yield
+    finally:
+        for module in synchronised:
+            module.__class__ = nn.SyncBatchNorm
+
+
+@contextlib.contextmanager
+def _no_fastpath() -> Iterator[None]:
+    """Keep nn.TransformerEncoderLayer and nn.MultiheadAttention from their fused inference kernels."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def _no_onednn() -> Iterator[None]:
+    """Keep LSTMs in float32 from being one operator."""
+    # The public way also sets the precision of float32, and warns.
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
+
+@contextlib.contextmanager
+def plain_operators(model: nn.Module) -> Iterator[None]:
+    """Attention and recurrent layers as their products and activations, whatever kernel runs them later."""
+    with (
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        _no_onednn(),
+        _no_fastpath(),
+        _local_norms(model),
+    ):
+        yield

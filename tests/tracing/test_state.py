@@ -1,0 +1,237 @@
+"""A model, what it holds, its classes and its process are afterwards what they were, fresh and after an earlier
+forward; and both are searched alike."""
+
+import collections
+import copy
+import io
+import pickle
+import random
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import dms_mm
+from builders import kinds_state
+from builders.exact import check_exact
+from builders.kinds_state import KINDS, BiasCache, Body, KeepsLast, Tokens, images, tokens
+from dms_mm.tracing import TraceError, call_forward, trace
+
+# The whole of a model that computes at all on fake tensors.
+MODELS = {name: make for name, kind, make in KINDS if kind != 16}
+# A weight that is read through a mask can't be merged with others in place.
+EXACT = [name for name in MODELS if 'merged' not in name]
+
+
+def picture(x, seen=None):
+    """All that can be reached from an object, as values that can be compared: identities, orders and numbers."""
+    seen = {} if seen is None else seen
+    if id(x) in seen:
+        return ('again', seen[id(x)][0])
+    if isinstance(x, (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size)):
+        return (type(x).__name__, x)
+    seen[id(x)] = (len(seen), x)
+    if isinstance(x, torch.Tensor):
+        assert type(x) in (torch.Tensor, nn.Parameter), type(x)
+        return ('tensor', id(x), x._version, tuple(x.shape), x.stride(), x.requires_grad, x.detach().clone().tolist())
+    if isinstance(x, np.ndarray):
+        return ('array', id(x), x.tolist())
+    if isinstance(x, random.Random):
+        return ('generator', x.getstate())
+    if isinstance(x, torch.Generator):
+        return ('generator', x.get_state().tolist())
+    if isinstance(x, np.random.Generator):
+        return ('generator', str(x.bit_generator.state))
+    if isinstance(x, dict):
+        inside = [(picture(k, seen), picture(v, seen)) for k, v in x.items()]
+    elif isinstance(x, (list, tuple, collections.deque)):
+        inside = [picture(v, seen) for v in x]
+    elif isinstance(x, (set, frozenset)):
+        inside = sorted(repr(picture(v, seen)) for v in x)
+    elif isinstance(x, types.FunctionType):
+        inside = [picture(c.cell_contents, seen) for c in x.__closure__ or ()]
+    elif isinstance(x, types.MethodType):
+        inside = [picture(x.__self__, seen)]
+    elif isinstance(x, (type, types.ModuleType, types.BuiltinFunctionType)):
+        inside = []
+    else:
+        inside = [picture(getattr(x, name, None), seen) for name in getattr(type(x), '__slots__', ())]
+        inside.append(picture(getattr(x, '__dict__', None), seen))
+    return (type(x).__name__, id(x), inside)
+
+
+def surroundings():
+    """The file of the models and its classes; caches of functions are looked at by what they return."""
+    classes = [x for x in vars(kinds_state).values() if isinstance(x, type) and x.__module__ == kinds_state.__name__]
+    return [(name, picture(vars(kinds_state)[name])) for name in ('GLOBAL', 'STATE')] + [
+        (cls.__name__, key, picture(value))
+        for cls in classes
+        for key, value in vars(cls).items()
+        if not key.startswith('__') and not callable(value) and not isinstance(value, property)
+    ]
+
+
+def process():
+    return [
+        random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist(), torch.is_grad_enabled(),
+        torch.get_default_dtype(), torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic, torch.backends.mha.get_fastpath_enabled(), torch.is_autocast_enabled('cpu'),
+        torch.are_deterministic_algorithms_enabled(), torch.backends.mkldnn.is_available(), torch.get_num_threads(),
+    ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    """What these models keep on classes and in globals is of one test."""
+    precision, benchmark = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    yield
+    kinds_state.GLOBAL.clear()
+    kinds_state.ClassKeeps.tables.clear()
+    kinds_state.ClassKeeps.calls = 0
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.benchmark = benchmark
+
+
+def made(name, used):
+    torch.manual_seed(0)
+    model, inputs = MODELS[name]()
+    model.eval()
+    model.get_submodule('stem' if hasattr(model, 'stem') else '').training = True  # each has a flag of its own
+    if used:
+        with torch.no_grad():
+            call_forward(model, inputs)
+    return model, inputs
+
+
+@pytest.mark.parametrize('used', [False, True], ids=['fresh', 'used'])
+@pytest.mark.parametrize('name', MODELS)
+def test_a_trace_leaves_everything_as_it_was(name, used):
+    model, inputs = made(name, used)
+    before = picture(model), surroundings(), process()
+    trace(model, inputs)
+    assert (picture(model), surroundings(), process()) == before
+    with torch.no_grad():
+        call_forward(model, inputs)  # nothing fake is met
+
+
+@pytest.mark.parametrize('used', [False, True], ids=['fresh', 'used'])
+@pytest.mark.parametrize('name', EXACT)
+def test_making_a_model_searchable_and_taking_the_masks_off_again_leaves_everything_as_it_was(name, used):
+    model, inputs = made(name, used)
+    before = picture(model), surroundings(), process()
+    space = dms_mm.make_searchable(model, inputs)
+    assert surroundings() == before[1] and process() == before[2]
+    space.detach()
+    assert picture(model) == before[0]
+
+
+@pytest.mark.parametrize('used', [False, True], ids=['fresh', 'used'])
+@pytest.mark.parametrize('name', EXACT)
+def test_searched_models_and_what_comes_out_of_them_can_be_copied_and_saved(name, used):
+    model, inputs = made(name, used)
+    space = dms_mm.make_searchable(model, inputs)
+    search = dms_mm.Search(space, target={'macs': 0.6}, total_steps=4)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    model.train()
+    for _ in range(2):
+        loss = call_forward(model, inputs).square().mean() + search.resource_loss()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        search.step()
+    space.set_keep({unit.name: unit.bounds()[0] for unit in space.units.values()})
+    # With a graph in whatever a model keeps, and after a forward in eval mode, that fills other caches.
+    call_forward(model, inputs)
+    model.eval()
+    with torch.no_grad():
+        want = call_forward(model, inputs)
+    slim = space.slim()
+    with torch.no_grad():
+        assert torch.allclose(call_forward(slim, inputs), want, atol=1e-5)
+    if name not in ('ClosureKeeps', 'spectral norm'):  # Python and torch refuse to pickle these
+        torch.save(slim, io.BytesIO())
+        pickle.dumps(slim)
+    copy.deepcopy(slim)
+    space.detach()
+    with torch.no_grad():
+        call_forward(model, inputs)
+    if name != 'KeepsLast':  # its history has a graph
+        copy.deepcopy(model)
+
+
+@pytest.mark.parametrize('name', EXACT)
+def test_a_model_that_has_run_has_the_units_of_a_fresh_one(name):
+    fresh, used = (
+        {u.name: (u.kind, u.size) for u in check_exact(*made(name, used)).units.values()} for used in (False, True)
+    )
+    assert used == fresh
+
+
+class Fails(KeepsLast):
+    def forward(self, x):
+        super().forward(x)
+        random.random()
+        raise ArithmeticError('half way')
+
+
+def test_a_forward_that_fails_leaves_everything_as_it_was():
+    model = Body(Fails())
+    before = picture(model), process()
+    with pytest.raises(TraceError, match='half way'):
+        dms_mm.make_searchable(model, images())
+    assert (picture(model), process()) == before
+
+
+def test_weights_that_a_mode_merges_are_not_touched():
+    name = 'low-rank update merged on eval()'
+    for training in (False, True):
+        model, inputs = made(name, used=True)
+        model.train(training)
+        weight = model.attention.weight.detach().clone()
+        dms_mm.make_searchable(model, inputs, verify='shapes')
+        assert model.attention.merged is not training and torch.equal(model.attention._parameters['weight'], weight)
+
+
+@pytest.mark.parametrize('keep', ['dict', 'attribute', 'switched'])
+def test_slim_models_look_their_biases_up_anew(keep):
+    """The heads are fewer: what was looked up for all of them fits no more."""
+    torch.manual_seed(0)
+    model = Tokens(BiasCache(keep=keep)).eval()
+    space = dms_mm.make_searchable(model, tokens())
+    space.set_keep({'attention.qkv/head': torch.tensor([False, True, True])})
+    with torch.no_grad():
+        want = model(tokens())
+        slim = space.slim()
+        assert torch.allclose(slim(tokens()), want, atol=1e-6)
+        assert torch.allclose(slim.train().eval()(tokens()), want, atol=1e-6)
+
+
+def test_a_function_that_stands_for_the_forward_keeps_its_own_state():
+    kept = []
+
+    def forward(model, x):
+        kept.append(model(x))
+        return kept[-1]
+
+    space = dms_mm.make_searchable(Body(nn.Identity()), images(), forward_fn=forward)
+    assert kept == [] and space.units
+
+
+def test_a_list_of_parameters_beside_them_is_cut_with_them():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(8) + 0.5)
+            self.all = [self.weight]
+            self.pair = {'w': (self.weight, 2)}
+
+        def forward(self, x):
+            return x * self.all[0].view(-1, 1, 1) * self.pair['w'][0].view(-1, 1, 1)
+
+    space = check_exact(Body(Twice()), images())
+    assert space.units['stem'].size == 8
+    space.set_keep({'stem': 3})
+    slim = space.slim()
+    assert slim.middle.all[0] is slim.middle.weight is slim.middle.pair['w'][0]
