@@ -15,6 +15,7 @@ from ..tracing import IntArray, Trace
 from ..tracing.wholes.norms import GAINS
 from .fold import Compact, Fold, MaskedConvolution, MaskedNorm, OutputMask, fold_of, replace_forward
 
+Masked = dict[tuple[str, int], 'set[int] | None']  # dimensions of parameters -> the units whose masks they take
 Piece = tuple[list[int], Tensor | None]  # units of a dimension, and the index of every position; see Fold
 
 
@@ -73,12 +74,16 @@ def install(model: nn.Module, trace: Trace, ownership: Ownership, units: Sequenc
     lines = _Lines(trace, ownership, units)
     holders = _holders(model)
     offsets = _offsets(model, trace)
-    for (name, dim), only in _masked(trace, lines).items():
+    by_output = _masked_by_output(model, trace)
+    masked = _masked(trace, lines)
+    for (name, dim), only in masked.items():
         for module, key in holders[name]:
+            if (module, key) in by_output:
+                continue
             fold_of(module, key, bank, offsets.get((module, key), 0.0)).pieces += [
                 (dim, *piece) for piece in lines.pieces(lines.owner_of(name, dim), only)
             ]
-    _replace_forwards(model, trace, lines, bank)
+    _replace_forwards(model, trace, lines, bank, masked)
     for unit in units:
         if isinstance(unit, DepthUnit):
             _mask_blocks(model, unit, holders, bank, offsets)
@@ -101,7 +106,13 @@ def _offsets(model: nn.Module, trace: Trace) -> dict[tuple[nn.Module, str], floa
     return {(module, gain): offset for module, offset in norms for gain in GAINS if gain in module._parameters}
 
 
-def _masked(trace: Trace, lines: _Lines) -> dict[tuple[str, int], set[int] | None]:
+def _masked_by_output(model: nn.Module, trace: Trace) -> set[tuple[nn.Module, str]]:
+    """Gains and biases of norms that use a function of the gain that they store."""
+    norms = [model.get_submodule(path) for path, (spec, _) in trace.norms.items() if spec.gain]
+    return {(module, key) for module in norms for key in module._parameters}
+
+
+def _masked(trace: Trace, lines: _Lines) -> Masked:
     """Dimensions of parameters that take masks -> the units whose, None for all.
 
     Consumers take the masks of all units of their dimension, producers those that were asked of them.
@@ -119,7 +130,7 @@ def _masked(trace: Trace, lines: _Lines) -> dict[tuple[str, int], set[int] | Non
     return masked
 
 
-def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkBank) -> None:
+def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkBank, masked: Masked) -> None:
     def mask_of(owner: IntArray) -> Fold:
         fold = Fold(bank)
         fold.pieces = [(0, *piece) for piece in lines.pieces(owner)]
@@ -128,7 +139,13 @@ def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkB
     for path, (norm, ids) in trace.norms.items():
         owner = lines.ownership.owner(ids)
         if (owner >= 0).any():
-            replace_forward(MaskedNorm(model.get_submodule(path), norm, mask_of(owner)))
+            module = model.get_submodule(path)
+            asked = next((p for k in module._parameters if norm.gain and (p := (f'{path}.{k}', 0)) in masked), None)
+            out = None
+            if asked is not None:
+                out = Fold(bank)
+                out.pieces = [(0, *piece) for piece in lines.pieces(lines.owner_of(*asked), masked[asked])]
+            replace_forward(MaskedNorm(module, norm, mask_of(owner), out))
     for path, (standard, inputs) in trace.standardised.items():
         # Masks of its rows and its block come behind the standardisation, whether or not its inputs are pruned.
         mask = Fold(bank) if inputs is None else mask_of(lines.ownership.owner(inputs))

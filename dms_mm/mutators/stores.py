@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils._named_member_accessor import swap_tensor
 
+FOLDS = '_dms_folds'  # on a module: name -> what makes the product
 STORES = ('_parameters', '_buffers')
-_STORED = '_dms_stored'  # on a product: the tensor that it was made of
+_STORED = '_dms_stored'  # on a product: the tensor that it was made of, and its own version then
 # torch.func.functional_call reads tensors by name too, but to hand them to its caller and to put them back.
 SWAP = swap_tensor.__code__
 _raw = 0
@@ -61,12 +62,16 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
             return value
         product = fold(value)
         if product is not value:
-            setattr(product, _STORED, value)
+            setattr(product, _STORED, (value, _version(product)))
         return product
 
     def __setitem__(self, name: str, value: Any) -> None:
-        # A product that was read and is put back.
-        super().__setitem__(name, getattr(value, _STORED, value))
+        made_of = getattr(value, _STORED, None)
+        if made_of is not None:
+            # A product that was read and is put back; one that was changed in between is what it is.
+            stored, version = made_of
+            value = stored if _version(value) == version else value.detach()
+        super().__setitem__(name, value)
 
     def __delitem__(self, name: str) -> None:
         if name in self.folds:
@@ -81,6 +86,11 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
 
     def __reduce__(self) -> Any:
         return FoldedTensors, (dict(self.items()), self.folds, self.plain)
+
+
+def _version(x: Tensor) -> int:
+    """How often a tensor was changed in place; of one made in inference mode that isn't counted."""
+    return 0 if x.is_inference() else x._version
 
 
 def stored(module: nn.Module, name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 # Layer type -> function from module (with its new parameters) to attributes.
 LAYER_ATTRIBUTES: list[tuple[tuple[type, ...], Callable[[Any], dict[str, Any]]]] = []
@@ -31,9 +31,23 @@ def layer_attributes(*types: type) -> Callable[[Callable[[Any], dict[str, Any]]]
     return register
 
 
+def _weight(m: Any) -> Tensor:
+    """The weight; where a hook makes it before every forward (weight_norm, spectral_norm), what it is made of."""
+    for name in ('weight', 'weight_v', 'weight_orig'):
+        own: Tensor | None = m._parameters.get(name)
+        if own is not None:
+            return own
+    # What makes a parametrized one may go a step of its own whenever it is read in training mode.
+    flags = {x: x.training for x in m.modules()}
+    weight: Tensor = m.eval().weight
+    for x, flag in flags.items():
+        x.training = flag
+    return weight
+
+
 @layer_attributes(nn.modules.conv._ConvNd)
 def _conv(m: Any) -> dict[str, Any]:
-    first, second = m.weight.shape[:2]
+    first, second = _weight(m).shape[:2]
     return (
         {'in_channels': first, 'out_channels': second * m.groups}
         if m.transposed
@@ -43,7 +57,7 @@ def _conv(m: Any) -> dict[str, Any]:
 
 @layer_attributes(nn.Linear)
 def _linear(m: Any) -> dict[str, Any]:
-    return {'out_features': m.weight.shape[0], 'in_features': m.weight.shape[1]}
+    return {'out_features': _weight(m).shape[0], 'in_features': _weight(m).shape[1]}
 
 
 @layer_attributes(nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)

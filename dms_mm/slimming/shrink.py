@@ -25,13 +25,13 @@ def apply_changes(model: nn.Module, structure: Structure, changes: dict[int, Cha
     originals = {id(x): x for module in model.modules() for _, _, x in own_tensors(module) if id(x) in changes}
     made: dict[int, Tensor] = {key: changes[key](x) for key, x in originals.items()}
     modules = dict(model.named_modules())
+    changing = {path for path, module in modules.items() if any(id(x) in made for _, _, x in own_tensors(module))}
+    touched = changing.union(structure.attributes)
     _follow_names(model, made)
-    touched = set(structure.attributes)
-    for path, module in modules.items():
-        for store, key, x in list(own_tensors(module)):
-            if id(x) in made:
+    for path in changing:
+        for store, key, x in list(own_tensors(modules[path])):
+            if id(x) in made:  # what follows names has not been there
                 store[key] = made[id(x)]
-                touched.add(path)
     for path in touched:
         for name, value in structure.attributes.get(path, {}).items():
             setattr(modules[path], name, _like(getattr(modules[path], name, None), value))

@@ -119,6 +119,7 @@ class Tracer(TorchDispatchMode):
 
     def _follow(self, func: Any, call: Call, tensors: list[Any], out: Any, args: Any, kwargs: Any) -> None:
         """Let the rule write what becomes of the ids, and complete the call."""
+        sources = [name for x in tensors if (name := self.ledger.source(x))]  # an operator in place has none afterwards
         if any(call.input_axes) or call.name in MADE or any(map(Ledger.free, tensors)):
             try:
                 self._apply(func, call.name, out, args, kwargs)
@@ -129,7 +130,7 @@ class Tracer(TorchDispatchMode):
                 if any(x is y for y in written):
                     self.ledger.overwrite(x, before, any(x is y for y in tensors_of(out)))
         results = tensors_of(out)
-        self.ledger.use(tensors, results)
+        self.ledger.use(tensors, results, sources)
         follow(self.ledger, func, out, tensors, args, kwargs)
         call.shapes = _shapes(results)
         call.axes = [list(Ledger.entries(x)) for x in results]

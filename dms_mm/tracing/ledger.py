@@ -198,9 +198,10 @@ class Ledger:
             owners.update(self._owners[i] for i in index)
         return owners
 
-    def use(self, parameters: Iterable[Any], results: Sequence[Any] = ()) -> None:
-        """These parameters take part in the forward; ``results`` may be rearrangements of them."""
-        names = {name for p in parameters if (name := self.source(p))}
+    def use(self, parameters: Iterable[Any], results: Sequence[Any] = (), names: Iterable[str] = ()) -> None:
+        """These parameters, and those called ``names``, take part in the forward; ``results`` may be rearrangements of
+        them."""
+        names = {*names, *(name for p in parameters if (name := self.source(p)))}
         self.trace.used |= names
         for name in names.difference(self.source(x) for x in results):
             self.uses.setdefault(name, []).append(frozenset(self.stack))

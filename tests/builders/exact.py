@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import dms_mm
 from dms_mm.slimming.trials import random_keep
-from dms_mm.slimming.verify import relative_difference
+from dms_mm.slimming.twins import difference
 from dms_mm.tracing import call_forward, first_batch, plain_outputs
 
 
@@ -74,7 +74,7 @@ def check_exact(model, inputs, forward_fn=None, bound=1e-9, **options):
             want = _outputs(masked, inputs, forward_fn)
             with FlopCounterMode(display=False) as counter:
                 have = _outputs(small, inputs, forward_fn)
-            assert relative_difference(want, have) < bound, f'{name}, training={training}'
+            assert difference(want, have) < bound, f'{name}, training={training}'
             # What data decide goes another way with other weights.
             if not training and not space.plan.trace.decisions:
                 assert counter.get_total_flops() == 2 * batch * counts['macs'], f'MACs, {name}'

@@ -177,6 +177,12 @@ def pruned(layer):
     return l1_unstructured(layer, 'weight', amount=0.3)
 
 
+def normed_in_place(weight):
+    copied = weight.clone()
+    copied /= copied.norm(dim=1, keepdim=True)
+    return copied
+
+
 KINDS = [
     ('gain minus one on queries and keys', 6, attention(OffsetNorm)),
     ('gain minus one behind a branch', 6, attention(OffsetNorm, post=True)),
@@ -200,6 +206,13 @@ KINDS = [
     ('... in an orthogonal layer', 7, rectified(lambda: parametrizations.orthogonal(nn.Linear(20, 16)))),
     ('... in a pruned layer', 7, rectified(lambda: pruned(nn.Linear(20, 16)))),
     ('... in exponential weights', 7, rectified(lambda: Positive(20, 16))),
+    ('... in weights that are normed in place', 7, rectified(lambda: Positive(20, 16, of=normed_in_place))),
+    (
+        '... in weights that are normed by hand',
+        7,
+        rectified(lambda: Positive(20, 16, of=lambda w: w / w.norm(dim=1, keepdim=True))),
+    ),
+    ('two norms of one class', 6, lambda: sequence(AttentionBlock(gain(torch.exp)), AttentionBlock(gain(F.softplus)))),
     ('... in weight_norm and a norm', 7, rectified(lambda: weight_norm(nn.Linear(20, 16)), lambda: nn.LayerNorm(16))),
     ('every kind of mask', 8, one(Mixed, 2, 5, 6)),
     ('a model that keeps its activations', 15, one(Keeps, 2, 6)),

@@ -19,10 +19,13 @@ from builders.exact import check_exact
 from builders.kinds_folds import KINDS, AttentionBlock, Keeps, Mixed, OffsetNorm, Recurrent, Residual
 from dms_mm.mutators.fold import raw_parameters
 from dms_mm.mutators.stores import FoldedTensors
-from dms_mm.tracing import TraceError
 
 # What is searched, beside the depth of every network of kind 7.
 FOUND = {
+    **dict.fromkeys(
+        ('gain minus one, with a bias', 'exponential gain', 'gain by a sigmoid', 'gain by a softplus'),
+        {'channel', 'head', 'head_dim', 'depth'},
+    ),
     'gain minus one on queries and keys': {'channel', 'head', 'head_dim', 'depth'},
     'gain minus one behind a branch': {'channel', 'head', 'head_dim', 'depth'},
     'every kind of mask': {'channel', 'head', 'head_dim', 'depth'},
@@ -32,14 +35,7 @@ FOUND = {
 }
 
 
-def cases():
-    for name, kind, make in KINDS:
-        # `div` with `out=` has no rule yet.
-        refused = pytest.mark.xfail(raises=TraceError, strict=True)
-        yield pytest.param(name, kind, make, id=name, marks=refused if 'spectral' in name else ())
-
-
-@pytest.mark.parametrize(('name', 'kind', 'make'), cases())
+@pytest.mark.parametrize(('name', 'kind', 'make'), KINDS, ids=[name for name, _, _ in KINDS])
 def test_masked_and_slim_agree(name, kind, make):
     model, x = make()
     space = check_exact(model, (x,))
@@ -157,6 +153,14 @@ def test_a_pickled_model_computes_what_it_did(space):
         assert twin.state_dict().keys() == model.state_dict().keys()
 
 
+def test_masks_in_inference_mode(space):
+    halve(space)
+    slim = space.slim().eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(space.model.eval()(X), slim(X))
+        assert space.model.head.weight.is_inference()
+
+
 def test_functional_calls_see_masks_and_leave_weights(space):
     model = space.model.eval()
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -180,6 +184,11 @@ def test_a_product_that_is_put_back_is_what_it_was_made_of(space):
     assert dict(head.named_parameters())['weight'] is stored
     with raw_parameters():
         assert head.weight is stored
+    product = head.weight.detach()
+    with torch.no_grad():
+        changed = head.weight.mul_(2)
+    head._parameters['weight'] = changed
+    torch.testing.assert_close(head._parameters.get('weight'), 2 * product)
 
 
 def test_what_goes_over_all_tensors_sees_them_as_they_are(space):

@@ -8,18 +8,19 @@ on random numbers in float64.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...registry import WHOLES
 from ..findings import Entries
 from ..flow import scales_with
 from ..ledger import Ledger, tensors_of
-from .probe import random_copy, without_modes
+from .probe import random_copy, settings_of, without_modes
 
 
 @WHOLES.register_module(name='norm')
@@ -28,7 +29,8 @@ class NormSpec:
     """``kind`` 'layer' or 'rms' over dimension ``dim``, or 'group' over ``groups`` groups of dimension 1 and space.
 
     'response' divides the L2 norm of each channel over space by the mean of all channels' norms, and adds the input.
-    ``offset`` is added to the stored gain (Gemma stores gain - 1).
+    ``offset`` is added to the stored gain (Gemma stores gain - 1), or the gain is ``gain`` of it, one of
+    :data:`GAIN_OF`.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class NormSpec:
     offset: float = 0.0
     groups: int = 1
     single: bool = False  # computes in float32 whatever its input
+    gain: str = ''
     zero: bool = True  # without gain and bias the result is zero, behind an activation too
 
     @classmethod
@@ -47,7 +50,9 @@ class NormSpec:
     def trace(self, ledger: Ledger, path: str, module: nn.Module, x: Any, out: Any) -> None:
         trace_norm(ledger, path, module, self, x, out)
         own = {k: p for k in GAINS + BIASES if (p := module._parameters.get(k)) is not None}
-        linear = not self.offset and self.kind != 'response' and not any(True for _ in module.children())
+        linear = (
+            not self.offset and not self.gain and self.kind != 'response' and not any(True for _ in module.children())
+        )
         if linear and not own.keys().isdisjoint(GAINS) and isinstance(out, Tensor):
             scales_with(out, [ledger.source(p) for p in own.values()])
 
@@ -80,12 +85,17 @@ def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None
         centred = x - (x * m).sum(dim, keepdim=True) if spec.kind == 'layer' else x
         y = centred * torch.rsqrt((centred.square() * m).sum(dim, keepdim=True) + spec.eps)
     if weight is not None:
-        y = y * (weight.to(y.dtype).view(shape) + spec.offset)
+        y = y * (GAIN_OF[spec.gain](weight.to(y.dtype)).view(shape) + spec.offset)
     if bias is not None:
         y = y + bias.to(y.dtype).view(shape)
     return (y + x if spec.kind == 'response' else y).to(dtype)
 
 
+# By name, so that a spec is plain data.
+GAIN_OF: dict[str, Callable[[Tensor], Tensor]] = {
+    '': lambda w: w, 'exp': torch.exp, 'sigmoid': torch.sigmoid, 'softplus': F.softplus, 'tanh': torch.tanh,
+    'square': torch.square, 'abs': torch.abs, 'relu': torch.relu, 'expm1': torch.expm1,
+}  # fmt: skip
 GAINS, BIASES = ('weight', 'gamma', 'scale'), ('bias', 'beta')
 
 
@@ -131,7 +141,17 @@ def recognise_norm(module: nn.Module, x: Any, entries: Entries, rest: Any = ((),
     shapes = tuple(sorted((k, tuple(p.shape)) for k, p in own.items()))
     holds = tuple(repr(child) for child in module.children())
     eps = _eps(module)
-    key = (type(module), shapes, x.ndim, eps, groups, tuple((d, x.shape[d]) for d in dims), holds, repr(rest))
+    key = (
+        type(module),
+        shapes,
+        x.ndim,
+        eps,
+        groups,
+        tuple((d, x.shape[d]) for d in dims),
+        holds,
+        repr(rest),
+        settings_of(module),
+    )
     if key not in _known:
         _known[key] = _probe(module, x, dims, eps, groups, rest)
     spec = _known[key]
@@ -167,9 +187,10 @@ def _probe(
         ones = torch.ones(shape[dim], dtype=torch.float64)
         trials = []
         if eps is not None:
-            trials = [NormSpec('layer', dim, eps), NormSpec('rms', dim, eps), NormSpec('rms', dim, eps, 1.0)]
+            trials = [NormSpec(kind, dim, eps, offset) for kind in ('layer', 'rms') for offset in (0.0, 1.0)]
             if groups and dim == 1 and shape[1] % groups == 0:
                 trials = [NormSpec('group', 1, eps, 0.0, groups)]
+            trials += [replace(spec, gain=gain) for spec in trials if not spec.offset for gain in GAIN_OF if gain]
         if x.ndim == 4 and trial._parameters:
             # Transformers' response norm has its epsilon in its forward alone.
             trials.append(NormSpec('response', dim, 1e-6 if eps is None else eps))

@@ -37,3 +37,29 @@ def random_copy(module: nn.Module) -> tuple[Any, torch.Generator]:
         m._forward_hooks.clear()
         m._forward_pre_hooks.clear()
     return trial, generator
+
+
+class _Same:
+    """A key that only the same object is equal to; holds it, so that no other one gets its identity."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+
+def settings_of(module: nn.Module) -> tuple[Any, ...]:
+    """What a module's own attributes say, as a key: two modules of one class may compute different things."""
+    return tuple((k, _setting(v)) for k, v in vars(module).items() if not k.startswith('_') and k != 'training')
+
+
+def _setting(value: Any) -> Any:
+    if isinstance(value, (int, float, str, bool, type(None), torch.dtype, torch.Size)):
+        return value
+    if isinstance(value, torch.Tensor):
+        return tuple(value.shape), value.dtype
+    return tuple(_setting(v) for v in value) if isinstance(value, (tuple, list)) else _Same(value)

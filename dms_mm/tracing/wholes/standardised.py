@@ -19,7 +19,7 @@ from ..findings import Entries
 from ..flow import scales_with
 from ..ledger import Ledger
 from ..rules.convolution import convolution
-from .probe import random_copy, without_modes
+from .probe import random_copy, settings_of, without_modes
 
 PLAIN = {nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward}
 
@@ -88,7 +88,7 @@ def recognise_standardised(module: nn.Module, x: Any) -> StandardSpec | None:
     if not isinstance(eps, float) or own - {'weight', 'bias', 'gain'} or any(True for _ in module.children()):
         return None
     options = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups, module.padding_mode)
-    key = (type(module), tuple(module.weight.shape), options, eps, getattr(module, 'scale', None), tuple(sorted(own)))
+    key = (type(module), tuple(module.weight.shape), options, eps, tuple(sorted(own)), settings_of(module))
     if key not in _known:
         _known[key] = _probe(module, x, eps)
     return _known[key]
