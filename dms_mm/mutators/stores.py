@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils._named_member_accessor import swap_tensor
 
 STORES = ('_parameters', '_buffers')
-_STORED = '_dms_stored'  # on a product: the tensor that it was made of
+_STORED = '_dms_stored'  # on a product: the tensor that it was made of, and its version then
 # torch.func.functional_call reads tensors by name too, but to hand them to its caller and to put them back.
 SWAP = swap_tensor.__code__
 _raw = 0
@@ -61,12 +61,16 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
             return value
         product = fold(value)
         if product is not value:
-            setattr(product, _STORED, value)
+            setattr(product, _STORED, (value, product._version))
         return product
 
     def __setitem__(self, name: str, value: Any) -> None:
-        # A product that was read and is put back.
-        super().__setitem__(name, getattr(value, _STORED, value))
+        # A product that was read and is put back; what was written into it in between is kept.
+        before, version = getattr(value, _STORED, (value, None))
+        if version is not None and value._version != version:
+            with torch.no_grad():
+                before.copy_(value)
+        super().__setitem__(name, before)
 
     def __delitem__(self, name: str) -> None:
         if name in self.folds:
