@@ -32,16 +32,17 @@ class Mend:
 class Scale:
     """A factor ``(kept / size) ** exponent`` that a slim forward multiplies in, undone in the parameters ``rows``.
 
-    Attention scales by the size of a head; the slim model must go on with the supernet's scale.
+    Attention scales by the size of a head; the slim model must go on with the supernet's scale. ``calls`` are all those
+    (mode, index, argument) whose factor this one change of the parameters undoes.
     """
 
-    call: tuple[int, int]
+    calls: frozenset[tuple[int, int, str]]
+    argument: str
     rows: Rows
     owners: list[IntArray]
     size: int
     exponent: float  # of the number itself
     effect: float  # of what it does to the activation
-    scaled: Rows  # what makes the activation that is scaled; eval and train mode see it
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .ties import tie_of, width_ties
 
 def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Iterator[Remedy]:
     """What to try where a slim forward departs: numbers undone in weights, attributes mended, or units tied."""
-    if problem.scalars is not None:
+    if problem.argument:
         yield from scale_remedies(plan, sizes, problem, keep)
     call = sizes.call(*problem.place)
     # An assert may guard anything that follows; a reshape fails before the copy that it would make.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..mutables import DepthUnit
+from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Found, Revision, find_again
 from ..tracing import Call, IntArray, TraceError
 from .compare import Mismatch, try_structure
@@ -133,7 +133,7 @@ class _Mending:
                 continue
             plan = self.plan.mended(remedy)
             after = self._try(plan, trial)
-            if after is None or after.place > problem.place:
+            if after is None or after.place > problem.place or _other_number(problem, after):
                 return _Step(plan, after, remedy.replaces)
             if partial is None and 'AssertionError' in problem.message and after.message != problem.message:
                 partial = _Step(plan, after)
@@ -143,7 +143,56 @@ class _Mending:
         if culprits:
             notes = [f'{name} is no unit, because without its blocks {problem.message}' for name in culprits]
             return Revision(dropped=culprits, notes=notes)
-        return self._freeze(problem)
+        return self._freeze(problem, self._blamed(problem, trial) if problem.argument else [])
+
+    def _blamed(self, problem: Mismatch, trial: Trial) -> list[IntArray]:
+        """Elements of the widths, and of those at the same place in twins, on which a number of an operator depends."""
+        chosen = [
+            unit
+            for unit in self.plan.units
+            if not isinstance(unit, DepthUnit) and not trial.keep[unit.start : unit.start + unit.size].all()
+        ]
+
+        def shows(units: list[MutableUnit]) -> bool:
+            keep = np.ones_like(trial.keep)
+            for unit in units:
+                own = slice(unit.start, unit.start + unit.size)
+                keep[own] = trial.keep[own]
+            found = self._try(self.plan, Trial(keep, training=trial.training))
+            return found is not None and (found.place, found.argument) == (problem.place, problem.argument)
+
+        if not shows(chosen):
+            return []
+        while len(chosen) > 1:
+            half = len(chosen) // 2
+            part = next((p for p in (chosen[:half], chosen[half:]) if shows(p)), None)
+            if part is None:
+                break
+            chosen = part
+        own_elements = [np.arange(unit.start, unit.start + unit.size) for unit in chosen]
+        return [*own_elements, *self._likewise(problem, own_elements)]
+
+    def _likewise(self, problem: Mismatch, elements: list[IntArray]) -> list[IntArray]:
+        """What twins of a module have where it has ``elements``."""
+        sizes, module = self.sizes, self.sizes.call(*problem.place).module
+        own = sizes.own(problem.mode, module)
+        found: list[IntArray] = []
+        for back in range(own.index(problem.index) + 1):
+            for seen in sizes.at(sizes.call(problem.mode, own[own.index(problem.index) - back])):
+                owner = np.unique(np.concatenate(seen.owners, 1))
+                if not any(np.array_equal(owner[owner >= 0], e) for e in elements):
+                    continue
+                for twin, at in sizes.twins(problem, module):
+                    theirs = sizes.own(problem.mode, twin)
+                    k = theirs.index(at) - back
+                    there = (
+                        [s for s in sizes.at(sizes.call(problem.mode, theirs[k])) if s.role == seen.role]
+                        if k >= 0
+                        else []
+                    )
+                    found += [o[o >= 0] for s in there for o in s.owners]
+                return found
+        return found
 
     def _culprits(self, trial: Trial) -> list[str]:
         """Depth units whose blocks can't be left out, if that is what fails."""
@@ -161,8 +210,15 @@ class _Mending:
                 found.append(unit.name)
         return found
 
-    def _freeze(self, problem: Mismatch) -> Revision:
-        """Freeze what the operator sees; where it sees no unit itself, whatever its module does with units."""
+    def _freeze(self, problem: Mismatch, blamed: list[IntArray]) -> Revision:
+        """Freeze elements that are to blame, or what the operator sees; where it sees no unit itself, whatever its
+        module does with units."""
+        reason = f'the slim forward fails: {problem.message}'
+        notes = [f'frozen because the slim forward failed: {problem.message}']
+        if blamed:
+            elements = np.unique(np.concatenate(blamed))
+            roots = self.plan.ownership.roots[elements]
+            return Revision(freezes=[(roots[roots >= 0], reason)], notes=notes)
         calls = self.plan.trace.calls[problem.mode]
         path = calls[problem.index].module
         group = [calls[problem.index]]
@@ -173,13 +229,17 @@ class _Mending:
             raise TraceError(
                 'a slim model does not run as traced, and no unit at that operator can be frozen: ' + problem.message
             )
-        reason = f'the slim forward fails: {problem.message}'
         parts = [self.plan.trace.elements.parts(ids) for ids in touched]
         return Revision(
             freezes=[(ids[ids >= 0], reason) for ids in parts],
-            notes=[f'frozen because the slim forward failed: {problem.message}'],
+            notes=notes,
         )
 
     def _touched(self, calls: list[Call]) -> list[IntArray]:
         entries = [entry for call in calls for axes in [*call.axes, *call.input_axes] for entry in axes]
         return [ids for _, ids in entries if self.sizes.pruned(ids)]
+
+
+def _other_number(before: Mismatch, after: Mismatch) -> bool:
+    """The same operator, of which one number less is another than the trace's."""
+    return before.place == after.place and '' != after.argument != before.argument != ''

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ..mutables import Ownership
 from ..tracing import Call, IntArray, Trace
 from .compare import Mismatch, counted, same_name
+from .factors import Factors
 
 Owners = list[IntArray]  # elements of the positions of a dimension, (n, K) each
 
@@ -51,6 +53,12 @@ class Sizes:
         for path, module in model.named_modules():
             self._alike.setdefault(type(module), []).append(path)
         self._at: dict[int, list[Size]] = {}
+
+    @functools.cached_property
+    def factors(self) -> Factors:
+        """What follows from what in the trace."""
+        tensors: dict[str, Tensor] = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        return Factors(self.trace, {name: tuple(tensors[name].shape) for name in self.trace.params})
 
     def call(self, mode: int, index: int) -> Call:
         return self.trace.calls[mode][index]

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -12,6 +13,7 @@ import dms_mm
 from dms_mm.slimming.trials import random_keep
 from dms_mm.slimming.verify import relative_difference
 from dms_mm.tracing import call_forward, first_batch, plain_outputs
+from dms_mm.tracing.setting import no_fastpath
 
 
 def structures(space):
@@ -36,7 +38,8 @@ def structures(space):
 
 def _outputs(model, inputs, forward_fn):
     torch.manual_seed(0)
-    with torch.no_grad():
+    # Fused attention is counted by its products alone.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), no_fastpath():
         leaves = torch.utils._pytree.tree_flatten(plain_outputs(call_forward(model, inputs, forward_fn)))[0]
     return [x.double() for x in leaves if isinstance(x, torch.Tensor) and x.is_floating_point()]
 
