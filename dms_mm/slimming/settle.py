@@ -6,7 +6,7 @@ loops here, over plans of the same units and over units, go from one to the next
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import nn
 from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Found, Revision, find_again
 from ..tracing import Call, IntArray, TraceError
+from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
-from .mends import known_mends, stated_widths
+from .mends import known_mends, norm_widths, stated_widths
 from .plan import Plan, Remedy, make_plan
 from .remedies import remedies
 from .sizes import Sizes
@@ -57,7 +58,8 @@ def first_plan(model: nn.Module, found: Found) -> tuple[Plan, Sizes]:
     """The plan of a model's units with what is known of its modules' attributes; no slim model has been tried."""
     plan = make_plan(model, found.trace, found.units)
     sizes = Sizes(model, plan.trace, plan.ownership)
-    return plan.mended(Remedy(mends=[*known_mends(plan, model), *stated_widths(sizes, model)])), sizes
+    known = [*known_mends(plan, model), *norm_widths(plan, model), *stated_widths(sizes, model)]
+    return plan.mended(Remedy(mends=known)), sizes
 
 
 @dataclass(frozen=True)
@@ -143,56 +145,20 @@ class _Mending:
         if culprits:
             notes = [f'{name} is no unit, because without its blocks {problem.message}' for name in culprits]
             return Revision(dropped=culprits, notes=notes)
-        return self._freeze(problem, self._blamed(problem, trial) if problem.argument else [])
+        shows = self._shows(problem, trial)
+        ties = [] if problem.argument else foreign_ties(self.plan, self.sizes, problem, trial.keep, shows)
+        if ties and changes(self.plan.trace.elements, ties):
+            return Revision(ties=ties)
+        return self._freeze(problem, blamed(self.plan, self.sizes, problem, trial.keep, shows))
 
-    def _blamed(self, problem: Mismatch, trial: Trial) -> list[IntArray]:
-        """Elements of the widths, and of those at the same place in twins, on which a number of an operator depends."""
-        chosen = [
-            unit
-            for unit in self.plan.units
-            if not isinstance(unit, DepthUnit) and not trial.keep[unit.start : unit.start + unit.size].all()
-        ]
+    def _shows(self, problem: Mismatch, trial: Trial) -> Callable[[Sequence[MutableUnit]], bool]:
+        """Whether a trial in which these units alone lose what they do in ``trial`` fails at the same point."""
 
-        def shows(units: list[MutableUnit]) -> bool:
-            keep = np.ones_like(trial.keep)
-            for unit in units:
-                own = slice(unit.start, unit.start + unit.size)
-                keep[own] = trial.keep[own]
-            found = self._try(self.plan, Trial(keep, training=trial.training))
+        def shows(units: Sequence[MutableUnit]) -> bool:
+            found = self._try(self.plan, Trial(alone(trial.keep, units), training=trial.training))
             return found is not None and (found.place, found.argument) == (problem.place, problem.argument)
 
-        if not shows(chosen):
-            return []
-        while len(chosen) > 1:
-            half = len(chosen) // 2
-            part = next((p for p in (chosen[:half], chosen[half:]) if shows(p)), None)
-            if part is None:
-                break
-            chosen = part
-        own_elements = [np.arange(unit.start, unit.start + unit.size) for unit in chosen]
-        return [*own_elements, *self._likewise(problem, own_elements)]
-
-    def _likewise(self, problem: Mismatch, elements: list[IntArray]) -> list[IntArray]:
-        """What twins of a module have where it has ``elements``."""
-        sizes, module = self.sizes, self.sizes.call(*problem.place).module
-        own = sizes.own(problem.mode, module)
-        found: list[IntArray] = []
-        for back in range(own.index(problem.index) + 1):
-            for seen in sizes.at(sizes.call(problem.mode, own[own.index(problem.index) - back])):
-                owner = np.unique(np.concatenate(seen.owners, 1))
-                if not any(np.array_equal(owner[owner >= 0], e) for e in elements):
-                    continue
-                for twin, at in sizes.twins(problem, module):
-                    theirs = sizes.own(problem.mode, twin)
-                    k = theirs.index(at) - back
-                    there = (
-                        [s for s in sizes.at(sizes.call(problem.mode, theirs[k])) if s.role == seen.role]
-                        if k >= 0
-                        else []
-                    )
-                    found += [o[o >= 0] for s in there for o in s.owners]
-                return found
-        return found
+        return shows
 
     def _culprits(self, trial: Trial) -> list[str]:
         """Depth units whose blocks can't be left out, if that is what fails."""

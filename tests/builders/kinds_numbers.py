@@ -369,12 +369,12 @@ class InlinedNorm(nn.Module):
 
     def __init__(self, child):
         super().__init__()
-        self.stem, self.out = nn.Linear(4, 12), nn.Linear(12, 3)
+        self.free, self.stem, self.out = nn.Linear(4, 7), nn.Linear(7, 12), nn.Linear(12, 3)
         self.norm = nn.LayerNorm(12) if child else None
         self.gain, self.shift = nn.Parameter(torch.rand(12) + 0.5), nn.Parameter(torch.rand(12))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
+        x = self.stem(self.free(x))
         if self.norm is not None:
             return self.out(F.layer_norm(x, x.shape[-1:], self.norm.weight, self.norm.bias))
         return self.out(F.layer_norm(x, (x.shape[-1],), self.gain, self.shift))
