@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,12 +130,22 @@ def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkB
         owner = lines.ownership.owner(ids)
         if (owner >= 0).any():
             replace_forward(MaskedNorm(model.get_submodule(path), norm, mask_of(owner)))
+            if isinstance(model.get_submodule(path.rpartition('.')[0]), nn.TransformerEncoderLayer):
+                model.get_submodule(path).register_forward_hook(Unfused())
     for path, (standard, inputs) in trace.standardised.items():
         # Masks of its rows and its block come behind the standardisation, whether or not its inputs are pruned.
         mask = Fold(bank) if inputs is None else mask_of(lines.ownership.owner(inputs))
         replace_forward(MaskedConvolution(model.get_submodule(path), standard, mask))
     for path, (mixing, ids) in trace.compact.items():
         replace_forward(Compact(model.get_submodule(path), mixing.dim, mask_of(lines.ownership.owner(ids))))
+
+
+class Unfused(OutputMask):
+    """A hook that does nothing, but keeps nn.TransformerEncoderLayer from its fused kernel, which calls no norm."""
+
+    def __init__(self) -> None: ...
+
+    def __call__(self, module: nn.Module, args: Any, out: Any) -> None: ...
 
 
 def _mask_blocks(

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..tracing import Call, Entries, IntArray, Numbers, Trace, Tracer, forget, run_fake, run_meta
 from .cut import plan_structure
-from .plan import Plan, kept_of
+from .plan import Plan
 from .shrink import shrink
 from .skeleton import skeleton
 
@@ -225,8 +225,7 @@ def scaled(plan: Plan, mode: int, index: int, call: Call, keep: IntArray) -> Num
                 numbers[key] = values[np.ix_(*alive)]
     for scale in plan.scales:
         if (mode, index, scale.argument) in scale.calls:
-            share = kept_of(scale.owners, scale.size, keep) / scale.size
-            numbers[scale.argument] = numbers[scale.argument] * share**scale.exponent
+            numbers[scale.argument] = numbers[scale.argument] * scale.ratio(keep)
     return numbers
 
 

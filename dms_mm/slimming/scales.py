@@ -95,9 +95,19 @@ def _undone(
     for rows in sizes.factors.ways(mode, index, factor[0]):
         for targets in (everywhere, alike):
             if sizes.factors.undone(rows, targets):
-                effect = factor[1] * exponent
-                return Scale(frozenset(targets), argument, rows, owners, size, exponent, effect)
+                base = _single_base(call.numbers[argument], size, exponent)
+                return Scale(frozenset(targets), argument, rows, owners, size, exponent, factor[1], base)
     return None
+
+
+def _single_base(number: np.ndarray, size: int, exponent: float) -> float | None:
+    """The ``base`` of a number that is ``(base * size) ** exponent`` in float32 and no more exact than that."""
+    want = float(np.ravel(number)[0])
+    base = round(abs(want) ** (1 / exponent) / size, 6)
+    exact = (base * size) ** exponent if base else 0.0
+    if number.size != 1 or want != float(np.float32(exact)):
+        return None
+    return base if number.dtype == np.float32 or want != exact else None
 
 
 def _in_other_modes(sizes: Sizes, target: Target) -> set[Target]:

@@ -444,6 +444,18 @@ class Seq2Seq(nn.Module):
         return self.out(self.transformer(self.source(x), self.target(x.tanh())))
 
 
+class Encoder(nn.Module):
+    """``nn.TransformerEncoder``, whose layers have a fused kernel for evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(12, 2, 16, 0.0, batch_first=True)
+        self.embed, self.encoder, self.out = nn.Linear(4, 12), nn.TransformerEncoder(layer, 1), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.encoder(self.embed(x)))
+
+
 class Cell(nn.Module):
     """A recurrent cell whose parent makes its state by the size that the cell stores."""
 
@@ -551,6 +563,7 @@ KINDS = [
     ('norm over space', 19, _seeded(SpatialNorm, MAP)),
     ('guarded', 19, _seeded(Guarded, TOKENS)),
     ('transformer', 19, _seeded(Seq2Seq, TOKENS)),
+    ('encoder', 19, _seeded(Encoder, TOKENS)),
     *((f'cell {k.__name__}', 19, _seeded(lambda k=k: Cell(k), TOKENS)) for k in (nn.LSTMCell, nn.GRUCell, nn.RNNCell)),
     ('size of a child', 19, _seeded(ChildSize, TOKENS)),
     ('emptied piece', 22, _seeded(Emptied, TOKENS)),
