@@ -131,7 +131,7 @@ def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkB
         if (owner >= 0).any():
             replace_forward(MaskedNorm(model.get_submodule(path), norm, mask_of(owner)))
             if isinstance(model.get_submodule(path.rpartition('.')[0]), nn.TransformerEncoderLayer):
-                model.get_submodule(path).register_forward_hook(Unfused())
+                model.get_submodule(path).register_forward_hook(Unfused(bank))
     for path, (standard, inputs) in trace.standardised.items():
         # Masks of its rows and its block come behind the standardisation, whether or not its inputs are pruned.
         mask = Fold(bank) if inputs is None else mask_of(lines.ownership.owner(inputs))
@@ -143,9 +143,13 @@ def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkB
 class Unfused(OutputMask):
     """A hook that does nothing, but keeps nn.TransformerEncoderLayer from its fused kernel, which calls no norm."""
 
-    def __init__(self) -> None: ...
+    def __init__(self, bank: TopkBank) -> None:
+        super().__init__(bank, 0, 0)
 
     def __call__(self, module: nn.Module, args: Any, out: Any) -> None: ...
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Unfused:
+        return Unfused(memo.get(id(self.bank), self.bank))
 
 
 def _mask_blocks(

@@ -5,15 +5,13 @@ import copy
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
-from torch.utils.flop_counter import FlopCounterMode
 
 import dms_mm
 from dms_mm.slimming.trials import random_keep
+from dms_mm.slimming.twins import counted
 from dms_mm.slimming.verify import relative_difference
 from dms_mm.tracing import call_forward, first_batch, plain_outputs
-from dms_mm.tracing.setting import no_fastpath
 
 
 def structures(space):
@@ -38,8 +36,7 @@ def structures(space):
 
 def _outputs(model, inputs, forward_fn):
     torch.manual_seed(0)
-    # Fused attention is counted by its products alone.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), no_fastpath():
+    with torch.no_grad():
         leaves = torch.utils._pytree.tree_flatten(plain_outputs(call_forward(model, inputs, forward_fn)))[0]
     return [x.double() for x in leaves if isinstance(x, torch.Tensor) and x.is_floating_point()]
 
@@ -75,7 +72,7 @@ def check_exact(model, inputs, forward_fn=None, bound=1e-9, **options):
         for training in (False, True):
             masked, small = copy.deepcopy(space).model.train(training), copy.deepcopy(slim).train(training)
             want = _outputs(masked, inputs, forward_fn)
-            with FlopCounterMode(display=False) as counter:
+            with counted() as counter:
                 have = _outputs(small, inputs, forward_fn)
             assert relative_difference(want, have) < bound, f'{name}, training={training}'
             # What data decide goes another way with other weights.
