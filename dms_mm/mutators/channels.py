@@ -11,6 +11,7 @@ import numpy as np
 from ..mutables import ChannelUnit, DepthUnit, HeadDimUnit, HeadUnit
 from ..registry import nearest
 from ..tracing import Elements, Trace
+from .pieces import Groups, parted
 from .settings import Overrides, check_matched, is_of_depth, make_unit, settings_of
 
 ParamDim = tuple[str, int]
@@ -51,7 +52,7 @@ def find_channel_units(
     settings = dict(step=step, min_channels=min_channels, round_to=round_to)
     ignored = False
     units: list[ChannelUnit] = []
-    for name, kind, roots in _named(trace, producers, _groups(trace, producers)):
+    for name, kind, roots in _named(trace, producers, parted(trace, list(_groups(trace, producers).items()))):
         chosen = settings_of(name, kind, settings, given, unmatched)
         if chosen['ignore']:
             elements.freeze(np.array(roots), 'ignored by the config')
@@ -111,13 +112,13 @@ def _groups(trace: Trace, producers: Sequence[ParamDim]) -> dict[tuple[int, ...]
 
 
 def _named(
-    trace: Trace, producers: Sequence[ParamDim], groups: Mapping[tuple[int, ...], list[int]]
+    trace: Trace, producers: Sequence[ParamDim], groups: Groups
 ) -> Iterator[tuple[str, type[ChannelUnit], list[int]]]:
     """Name, kind and elements of each group, called after the module that produces them."""
     heads = set(_simple(trace.elements, *trace.heads).tolist())
     head_dims = set(_simple(trace.elements, *trace.head_dims).tolist())
     names: dict[str, int] = {}
-    for key, roots in groups.items():
+    for key, roots in groups:
         kind: type[ChannelUnit] = ChannelUnit
         if roots[0] in heads:
             kind = HeadUnit

@@ -99,18 +99,21 @@ def _layer_attributes(
 
 
 def _scales(plan: Plan, keep: IntArray, inside: tuple[str, ...]) -> dict[str, list[list[Any]]]:
-    """What takes back in weights how a number in the forward changes; once where eval and training mode see it."""
+    """What takes back in weights how numbers in the forward change; numbers of removed blocks are no more."""
     scales: dict[str, list[list[Any]]] = {}
-    done: set[tuple[Any, ...]] = set()
     for scale in plan.scales:
-        factor = float(kept_of(scale.owners, scale.size, keep) / scale.size) ** -scale.effect
-        source = tuple((key, rows.tobytes()) for key, rows in scale.scaled.items())
+        factor = scale.ratio(keep) ** -scale.sign
+        if factor == 1.0 or all(_module_of(plan, place).startswith(inside) for place in scale.calls):
+            continue
         for (name, dim), rows in scale.rows.items():
-            mark = (name, dim, rows.tobytes(), scale.effect, source)
-            if factor != 1.0 and mark not in done and not name.startswith(inside):
-                done.add(mark)
+            if not name.startswith(inside):
                 scales.setdefault(name, []).append([dim, to_ranges(rows), factor])
     return scales
+
+
+def _module_of(plan: Plan, place: tuple[int, int, str]) -> str:
+    mode, index, _ = place
+    return plan.trace.calls[mode][index].module + '.'
 
 
 def _set_stored_sizes(

@@ -111,7 +111,7 @@ class Twins:
         self.inputs = _cast(inputs, self.device, torch.float64, generator)
         try:
             self.model.double()
-            self.bound = 1e-5 if any(spec.single for spec, _ in plan.trace.norms.values()) else 1e-8
+            self.bound = 1e-5 if plan.single else 1e-8
             self.plain, self.flops = self._plain()
         except Exception:
             # The model makes tensors of a type of its own: what can be seen is limited by float32.

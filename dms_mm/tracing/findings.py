@@ -11,6 +11,8 @@ from .flow import Joint
 Axes = list[tuple[int, IntArray]]
 Entries = list[tuple[tuple[int, ...], IntArray]]
 ParamDim = tuple[str, int]
+Value = int | str | None
+Numbers = dict[str, Any]  # argument -> array
 NO_CHANNELS = 'no channels: '  # begins the reason of a freeze that no report need tell
 
 
@@ -34,7 +36,13 @@ class Call:
     input_shapes: list[tuple[int, ...]] = field(default_factory=list)
     input_axes: list[Entries] = field(default_factory=list)
     makers: list[frozenset[str] | None] = field(default_factory=list)
-    scalars: tuple[float, ...] = ()
+    numbers: Numbers = field(default_factory=dict)  # what it got by argument, lengths aside
+    start: tuple[int, int] | None = None  # dimension of a slice, and where it begins
+    arguments: list[str] = field(default_factory=list)  # of its tensors
+    # Values of its tensors and of its results, by number or by the name of a parameter; and what it wrote over besides.
+    reads: list[Value] = field(default_factory=list)
+    gives: list[Value] = field(default_factory=list)
+    clobbers: list[Value] = field(default_factory=list)
     # Output dimensions of copies, whose length follows some other tensor.
     free: list[set[int]] = field(default_factory=list)
 
@@ -92,6 +100,7 @@ class Trace:
     io: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # module -> (shape, axes) of input and output
     order: list[str] = field(default_factory=list)  # modules in the order of their first call
     unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something
+    results: list[set[Value]] = field(default_factory=list)  # per mode the values that a forward returns
     used: set[str] = field(default_factory=set)
     decisions: dict[bool, Any] = field(default_factory=dict)  # training -> what data decided, see decisions.py
     caches: dict[Any, Any] = field(default_factory=dict)  # what a forward fills, see caches.py

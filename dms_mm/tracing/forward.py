@@ -119,6 +119,7 @@ def _trace_mode(
     for x in tensors_of(plain_outputs(outputs)):
         for _, ids in Ledger.entries(x):
             result.elements.freeze(ids, 'an output of the model')
+    result.results.append({tracer.values.of(x) for x in tensors_of(plain_outputs(outputs))})
     result.calls.append(tracer.calls)
     carriers.add_forward(tracer.ledger)
 

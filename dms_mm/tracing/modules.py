@@ -53,7 +53,9 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
         if tracer.suspended:
             tracer.suspended -= 1
             if not tracer.suspended:
-                running.pop().trace(tracer.ledger, path, module, tensors_of((args, kwargs))[0], out)
+                tensors = tensors_of((args, kwargs))
+                running.pop().trace(tracer.ledger, path, module, tensors[0], out)
+                tracer.note_whole(path, [*tensors, *module.parameters(), *module.buffers()], tensors_of(out))
         if tracer.on_call is None and not tracer.suspended:
             residual.end(tracer.ledger, path, out, tensors_of(out))
         _end(tracer.ledger, path, out, len(args) + len(kwargs))
