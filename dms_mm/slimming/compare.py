@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..tracing import Call, IntArray, Trace, Tracer, run_fake, run_meta
+from ..tracing import Call, IntArray, Trace, Tracer, names_of, run_fake, run_meta
 from .cut import plan_structure
 from .plan import Plan, kept_of
 from .shrink import shrink
@@ -172,7 +172,8 @@ def try_structure(
     structure = plan_structure(plan, keep, model)
     mode = int(training)
     # Inside of norms the slim operators are others; their outputs are compared where they are used.
-    skipped = tuple(path + '.' for path in [*structure.removed, *plan.trace.atomic]) or ('\0',)
+    removed = [name for name, element in plan.ownership.named if not keep[element]]
+    skipped = tuple(path + '.' for path in [*removed, *plan.trace.atomic]) or ('\0',)
 
     def compare(run: Callable[..., Any]) -> Mismatch | None:
         comparison = _Comparison(plan, mode, keep, skipped)
@@ -180,7 +181,8 @@ def try_structure(
         slim = shrink(skeleton(model), structure)
         problem = ''
         try:
-            run(slim, inputs, Tracer(Trace(), False, comparison), training=training, forward_fn=forward_fn)
+            tracer = Tracer(Trace(names=names_of(slim)), False, comparison)
+            run(slim, inputs, tracer, training=training, forward_fn=forward_fn)
         except _DepartedError:
             pass
         except Exception as error:

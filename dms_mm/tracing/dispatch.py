@@ -18,6 +18,7 @@ from .residual import follow
 from .rules.constants import CONSTANTS
 from .rules.parts import parts_of
 from .rules.pointwise import pointwise
+from .rules.products import COUNTED
 
 
 class TraceError(RuntimeError):
@@ -95,7 +96,7 @@ class Tracer(TorchDispatchMode):
 
     def _follow(self, func: Any, call: Call, tensors: list[Any], out: Any, args: Any, kwargs: Any) -> None:
         """Let the rule write what becomes of the ids, and complete the call."""
-        if any(call.input_axes) or call.name in CONSTANTS:
+        if any(call.input_axes) or call.name in CONSTANTS or call.name in COUNTED:
             try:
                 self._apply(func, call.name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:

@@ -22,6 +22,7 @@ from .findings import Trace
 from .flow import Flow, Origin
 from .ledger import Ledger, tensors_of
 from .modules import module_stack
+from .siblings import tie_unused
 
 Forward = Callable[..., Any]
 
@@ -40,7 +41,7 @@ def trace(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> T
 
 
 def _trace(model: nn.Module, inputs: Any, forward_fn: Forward | None, known: Mapping[str, Any] | None) -> Trace:
-    result = Trace()
+    result = Trace(names=names_of(model))
     seen: set[int] = set()
     for name, x in list(model.named_parameters()) + list(model.named_buffers()):
         # Integer buffers are indices and counters: their positions mean nothing.
@@ -53,8 +54,17 @@ def _trace(model: nn.Module, inputs: Any, forward_fn: Forward | None, known: Map
             found = wholes.find(model, result)
             if found:
                 return _trace(model, inputs, forward_fn, found)
-    _close(result)
+    _close(model, result)
     return result
+
+
+def names_of(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """First name -> all names, of every module, parameter and buffer that has several."""
+    found: dict[int, list[str]] = {}
+    for things in (model.named_modules, model.named_parameters, model.named_buffers):
+        for name, x in things(remove_duplicate=False):  # type: ignore[operator]
+            found.setdefault(id(x), []).append(name)
+    return {names[0]: tuple(names) for names in found.values() if len(names) > 1}
 
 
 def _trace_mode(
@@ -83,12 +93,9 @@ def _trace_mode(
     carriers.add_forward(tracer.ledger)
 
 
-def _close(result: Trace) -> None:
+def _close(model: nn.Module, result: Trace) -> None:
     """Freeze what no forward used, resolve the elements, and find the producers of what was reshaped."""
-    for name, dims in result.params.items():
-        if name not in result.used:
-            for ids in dims:
-                result.elements.freeze(ids, 'not used in the traced forward')
+    tie_unused(model, result)
     result.elements.resolve()
     for source, ids in result.products:
         wanted = np.unique(result.elements.parts(ids))

@@ -46,7 +46,7 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
                 whole = wholes.recognise(module, x, Ledger.entries(x), (args[1:], kwargs if args else {}))
             if whole is not None:
                 running.append(whole)
-                tracer.ledger.trace.atomic[path] = None
+                tracer.ledger.trace.atomic.update(dict.fromkeys((path, tracer.ledger.where())))
                 tracer.suspended = 1
 
     def end(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
@@ -62,8 +62,8 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
 
 
 def _begin(ledger: Ledger, path: str, x: Any) -> None:
-    ledger.stack.append(path)
     trace = ledger.trace
+    ledger.enter(path, trace.names.get(path, ()))
     if path not in trace.io:
         trace.order.append(path)
     trace.io[path] = (_signature(x), None)
@@ -73,7 +73,7 @@ def _begin(ledger: Ledger, path: str, x: Any) -> None:
 
 
 def _end(ledger: Ledger, path: str, out: Any, arguments: int) -> None:
-    ledger.stack.pop()
+    ledger.leave()
     trace = ledger.trace
     first = next(iter(tensors_of(out)), None)
     if isinstance(out, tuple):

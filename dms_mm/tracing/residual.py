@@ -132,14 +132,12 @@ def _sums(
             # An input within the bounds passes as it is, once nothing is added to it.
             return {path: s for path, s in sums.items() if cut[0] <= s.low and s.high <= cut[1]}
     if name in ('add', 'sub') and len(tensors) == 2:
-        here = ledger.where()
         result = {}
         for k, (x, branch) in enumerate(((0, 1), (1, 0))):
             if tuple(out.shape) != tuple(tensors[x].shape) or (k and (name == 'sub' or kwargs.get('alpha', 1) != 1)):
                 continue
             for path, s in flows[x].sums.items():
-                inside = path == here or here.startswith(path + '.')
-                if inside and flows[branch].data and path not in flows[branch].sums:
+                if path in ledger.stack and flows[branch].data and path not in flows[branch].sums:
                     result[path] = s._replace(branches=(*s.branches, flows[branch].joint))
         return result
     return {}

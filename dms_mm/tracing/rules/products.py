@@ -13,6 +13,10 @@ from .layout import Operand, align, join, note_bias, touching, union_makers
 from .table import rule
 
 
+# What they compute is counted, whether or not anything of it is searched.
+COUNTED = {f'aten::{name}' for name in 'mm addmm bmm baddbmm addbmm convolution'.split()}
+
+
 def contract(ledger: Ledger, x: Any, x_dim: int, w: Any, w_dim: int, operator: str) -> None:
     """Tie the contracted dimension of both sides and note which parameter takes the mask."""
     a, b = ledger.along(x, x_dim), ledger.along(w, w_dim)
