@@ -90,6 +90,7 @@ class Trace:
     group_norms: dict[str, tuple[int, IntArray]] = field(default_factory=dict)  # whole groups of these go
     atomic: dict[str, None] = field(default_factory=dict)  # modules whose operators are not looked at
     io: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # module -> (shape, axes) of input and output
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)  # module -> between which its inputs lie
     order: list[str] = field(default_factory=list)  # modules in the order of their first call
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # module or tensor of several names -> all of them
     unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something

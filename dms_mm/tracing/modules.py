@@ -37,7 +37,7 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
         x = next(iter(tensors_of((args, kwargs))), None)
         _begin(tracer.ledger, path, x)
         if x is not None and tracer.on_call is None and not tracer.suspended:
-            residual.begin(path, x)
+            residual.begin(tracer.ledger, path, x)
         if tracer.suspended:
             tracer.suspended += 1
         elif x is not None and tracer.on_call is None:

@@ -152,9 +152,11 @@ def _order(name: str, ndim: int, args: Any) -> list[int]:
     return order
 
 
-def begin(path: str, x: Any) -> None:
+def begin(ledger: Ledger, path: str, x: Any) -> None:
     """A module begins with ``x`` as its first tensor."""
     flow = flow_of(x)
+    low, high = ledger.trace.bounds.get(path, (flow.low, flow.high))
+    ledger.trace.bounds[path] = min(low, flow.low), max(high, flow.high)
     own = Sum(plain(x.shape), (), flow.low, flow.high)
     x._dms_flow = replace(flow, sums={**flow.sums, path: own}, version=x._version)
 
