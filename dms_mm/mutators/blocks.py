@@ -147,6 +147,7 @@ def close_gates(model: nn.Module, trace: Trace, units: Sequence[DepthUnit]) -> N
         plain = readers and all(
             (name, dim) in trace.consumers
             and name not in trace.grouped
+            and name not in trace.normed
             and name.rpartition('.')[0] not in trace.standardised
             and np.array_equal(elements.find(trace.params[name][dim]), elements.find(gate.line))
             for name, dim in readers

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..mutables import ChannelUnit, DepthUnit, HeadDimUnit, HeadUnit
 from ..registry import nearest
-from ..tracing import Elements, Trace
+from ..tracing import Elements, Trace, layer_of
 from .settings import Overrides, check_matched, is_of_depth, make_unit, settings_of
 
 ParamDim = tuple[str, int]
@@ -123,7 +123,7 @@ def _named(
             kind = HeadUnit
         elif roots[0] in head_dims:
             kind = HeadDimUnit
-        module = producers[key[0]][0].rpartition('.')[0] or producers[key[0]][0]
+        module = layer_of(producers[key[0]][0]) or producers[key[0]][0]
         module += '' if kind is ChannelUnit else f'/{kind.kind}'
         names[module] = names.get(module, 0) + 1
         yield module if names[module] == 1 else f'{module}#{names[module]}', kind, roots

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from ..mutables import all_live
-from ..tracing import IntArray
+from ..tracing import IntArray, layer_of
 from .plan import Plan, kept_of
 from .structure import Structure, to_ranges
 
@@ -16,7 +17,7 @@ from .structure import Structure, to_ranges
 def plan_structure(plan: Plan, keep: IntArray, model: nn.Module, **notes: Any) -> Structure:
     """The structure that keeps the elements ``keep`` (N,) bool; ``notes`` are further fields of it."""
     removed = _removed(plan, keep)
-    inside = tuple(name + '.' for path in removed for name in plan.names(path))
+    inside = tuple(name + '.' for path in removed.values() for name in plan.names(path))
     slices = _slices(plan, keep, inside)
     attributes = _layer_attributes(plan, keep, model, slices, inside)
     _set_stored_sizes(plan, keep, model, attributes, inside)
@@ -29,9 +30,9 @@ def plan_structure(plan: Plan, keep: IntArray, model: nn.Module, **notes: Any) -
         scales=_scales(plan, keep, inside),
         folds=_folds(plan, removed),
         attributes=attributes,
-        removed=removed,
+        removed=list(removed),
         dropped=[path for path in removed if any(path == copy.block for copy in plan.copies)],
-        outputs={path: plan.trace.outputs.get(path, 0) for path in removed if path in plan.trace.calling},
+        outputs={name: plan.trace.outputs[path] for name, path in removed.items() if path in plan.trace.outputs},
         units={
             unit.name: {
                 'kind': unit.kind,
@@ -45,12 +46,12 @@ def plan_structure(plan: Plan, keep: IntArray, model: nn.Module, **notes: Any) -
     )
 
 
-def _removed(plan: Plan, keep: IntArray) -> list[str]:
-    """Removed blocks; a block inside a removed one goes with it."""
+def _removed(plan: Plan, keep: IntArray) -> dict[str, str]:
+    """A name of each removed block, and its first one; a block inside a removed one goes with it."""
     removed = [path for path, element in plan.ownership.blocks if not keep[element]]
     inside = tuple(name + '.' for path in removed for name in plan.names(path))
-    names = [_alive(plan, path, inside) for path in removed]
-    return [name for name in names if name is not None]
+    names = {_alive(plan, path, inside): path for path in removed}
+    return {name: path for name, path in names.items() if name is not None}
 
 
 def _alive(plan: Plan, name: str, inside: tuple[str, ...]) -> Any:
@@ -72,7 +73,7 @@ def _slices(plan: Plan, keep: IntArray, inside: tuple[str, ...]) -> dict[str, di
     return result
 
 
-def _folds(plan: Plan, removed: list[str]) -> dict[str, list[list[Any]]]:
+def _folds(plan: Plan, removed: Collection[str]) -> dict[str, list[list[Any]]]:
     folds: dict[str, list[list[Any]]] = {}
     # The last block first: what it copies may be a copy itself.
     for copy in reversed(plan.copies):
@@ -93,7 +94,7 @@ def _layer_attributes(
     attributes: dict[str, dict[str, Any]] = {}
     for name, mode in plan.trace.grouped.items():
         alive = _alive(plan, name, inside)
-        path = (alive or name).rpartition('.')[0]
+        path = layer_of(alive or name)
         groups = getattr(model.get_submodule(path), 'groups', None)
         if mode == 'groups' and groups and 0 in slices.get(name, {}):
             # The width of a group stays: fewer rows are fewer groups.

@@ -28,7 +28,7 @@ def apply_changes(model: nn.Module, structure: Structure, changes: dict[int, Cha
         for store, key, x in list(own_tensors(module)):
             if id(x) in made:
                 store[key] = made[id(x)]
-                touched.add(path)
+                touched |= {path, path.partition('.parametrizations.')[0]}
     for path in touched:
         for name, value in structure.attributes.get(path, {}).items():
             setattr(modules[path], name, _like(getattr(modules[path], name, None), value))

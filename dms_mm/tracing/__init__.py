@@ -3,7 +3,7 @@
 from .carriers import Carriers, carriers_of
 from .dispatch import TraceError, Tracer
 from .elements import Elements, IntArray
-from .findings import Call, Cost, Gate, Trace
+from .findings import Call, Cost, Gate, Trace, layer_of
 from .forward import call_forward, first_batch, names_of, plain_outputs, run_fake, run_meta, trace
 from .ledger import Ledger
 
@@ -21,6 +21,7 @@ __all__ = [
     'call_forward',
     'carriers_of',
     'first_batch',
+    'layer_of',
     'names_of',
     'plain_outputs',
     'run_fake',

@@ -11,7 +11,14 @@ from .flow import Joint
 Axes = list[tuple[int, IntArray]]
 Entries = list[tuple[tuple[int, ...], IntArray]]
 ParamDim = tuple[str, int]
+Passed = int | str | list[int | str | None]
 NO_CHANNELS = 'no channels: '  # begins the reason of a freeze that no report need tell
+
+
+def layer_of(name: str) -> str:
+    """Path of the layer that a parameter belongs to, which may be a parametrization of one."""
+    layer, parametrized, _ = name.partition('.parametrizations.')
+    return layer if parametrized else name.rpartition('.')[0]
 
 
 @dataclass
@@ -69,6 +76,7 @@ class Trace:
     grouped: dict[str, str] = field(default_factory=dict)  # weight of a grouped conv -> 'groups' | 'width'
     costs: list[Cost] = field(default_factory=list)
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
+    normed: dict[str, tuple[str, int]] = field(default_factory=dict)  # direction of a weight_norm -> gain, its dimension
     requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
     requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
     biases: list[tuple[IntArray, IntArray]] = field(default_factory=list)  # rows of a weight, entries of its bias
@@ -80,8 +88,8 @@ class Trace:
     made: dict[str, Joint] = field(default_factory=dict)  # module -> what its output scales with
     uses: dict[str, list[frozenset[str]]] = field(default_factory=dict)  # parameter -> modules running at each use
     callers: dict[str, list[frozenset[str]]] = field(default_factory=dict)  # module -> modules running at each call
-    calling: dict[str, None] = field(default_factory=dict)  # modules with several arguments, or a tuple as output
-    outputs: dict[str, int] = field(default_factory=dict)  # module that returns a tuple -> its length
+    # Module with several arguments, or a tuple as output -> what it passes on; see ``modules.passed_on``.
+    outputs: dict[str, Passed] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)  # block -> its part of a concatenation
     norms: dict[str, tuple[Any, IntArray]] = field(default_factory=dict)  # statistics over these elements
     standardised: dict[str, tuple[Any, IntArray | None]] = field(default_factory=dict)  # convs, their inputs

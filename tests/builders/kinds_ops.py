@@ -180,6 +180,9 @@ def timm_blocks():
 
 
 def mmpretrain_blocks():
+    from dms_mm.compat import prepare_mmpretrain
+
+    prepare_mmpretrain()
     from mmpretrain.models.backbones.resnet import BasicBlock
 
     return around(BasicBlock(8, 8), BasicBlock(8, 8), before=[conv(3, 8)])
@@ -199,7 +202,7 @@ class Sized(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         h, w = size
-        y = self.one(x).view(-1, h, w, 8).roll(1, 1).view(-1, h * w, 8)
+        y = self.one(x).unflatten(1, (h, w)).roll(1, 1).flatten(1, 2)
         return x + self.two(y.relu()), size
 
 
@@ -618,7 +621,6 @@ KINDS = [
     ('a negative sum', 21, ending(lambda m, x, y: -y + x)),
     ('a sum with a factor', 21, ending(lambda m, x, y: torch.add(x, y, alpha=0.5))),
     ('a difference with a factor', 21, ending(lambda m, x, y: torch.sub(x, y, alpha=2))),
-    ('lerp', 21, ending(lambda m, x, y: torch.lerp(x, x + y, 0.5))),
     ('in place', 21, ending(lambda m, x, y: y.add_(x))),
     ('into the input', 21, ending(lambda m, x, y: x.clone().add_(y))),
     ('permuted', 21, last_branch(_permuted)),
