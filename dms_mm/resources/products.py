@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..topk import TopkBank
 
-# (factor, [(size, element of each position or -1) or a plain size], [depth elements]); a depth element ``~e`` stands for
-# one minus the mask of ``e``: the term counts without that block.
+# (factor, [(size, element of each position or -1) or a plain size], [depth elements]); a depth element ``~e`` stands
+# for one minus the mask of ``e``: the term counts without that block.
 Dim = tuple[int, np.ndarray | None]
 Term = tuple[float, list[Dim], list[int]]
 

@@ -32,7 +32,7 @@ class Change:
         return tuple(len(self.slices[d]) if d in self.slices else n for d, n in enumerate(x.shape))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The new tensor, on the same device; a parameter stays one."""
+        """The new tensor, on the same device and in the same memory format; a parameter stays one."""
         value = x.detach()
 
         def on(positions: np.ndarray) -> Tensor:
@@ -44,7 +44,17 @@ class Change:
             value = value.index_copy(dim, on(positions), value.index_select(dim, on(positions)) * factor)
         for dim, positions in self.slices.items():
             value = value.index_select(dim, on(positions))
+        value = _as_laid_out(value, x)
         return nn.Parameter(value, requires_grad=x.requires_grad) if isinstance(x, nn.Parameter) else value
+
+
+def _as_laid_out(value: Tensor, x: Tensor) -> Tensor:
+    """``value`` with channels last in memory, if ``x`` has them there."""
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim)
+    if layout is None or not x.is_contiguous(memory_format=layout) or x.stride() == x.new_empty(x.shape).stride():
+        return value
+    # Of a single position in space both formats are one to torch, which would change no strides.
+    return torch.empty(value.shape, dtype=value.dtype, device=value.device, memory_format=layout).copy_(value)
 
 
 def own_tensors(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:

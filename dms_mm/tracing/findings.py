@@ -76,7 +76,9 @@ class Trace:
     grouped: dict[str, str] = field(default_factory=dict)  # weight of a grouped conv -> 'groups' | 'width'
     costs: list[Cost] = field(default_factory=list)
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
-    normed: dict[str, tuple[str, int]] = field(default_factory=dict)  # direction of a weight_norm -> gain, its dimension
+    normed: dict[str, tuple[str, int]] = field(
+        default_factory=dict
+    )  # direction of a weight_norm -> gain, its dimension
     requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
     requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
     biases: list[tuple[IntArray, IntArray]] = field(default_factory=list)  # rows of a weight, entries of its bias
@@ -104,3 +106,8 @@ class Trace:
     unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something
     used: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+
+    def linear(self, place: ParamDim) -> ParamDim:
+        """Where a mask for a dimension of a parameter acts: for the one that a weight_norm keeps, on its gain."""
+        gain, dim = self.normed.get(place[0], ('', -1))
+        return (gain, dim) if place[1] == dim else place

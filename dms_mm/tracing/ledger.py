@@ -189,15 +189,10 @@ class Ledger:
         source = self.source(tensor)
         for ids in lists:
             owners = [owner for owner in self._owners_of([ids]) if owner[0] == source]
-            self.trace.consumers.update(dict.fromkeys(self._linear(owner) for owner in owners))
+            self.trace.consumers.update(dict.fromkeys(self.trace.linear(owner) for owner in owners))
             if not owners and source:
                 # A weight that was reshaped carries factors; the masks go wherever it has them.
                 self.trace.requests.append((frozenset([source]), ids))
-
-    def _linear(self, place: ParamDim) -> ParamDim:
-        """Where a mask acts that belongs to a dimension of a parameter: the gain of a weight_norm has its length there."""
-        gain, dim = self.trace.normed.get(place[0], ('', -1))
-        return (gain, dim) if place[1] == dim else place
 
     def produce(self, tensor: Any, lists: Sequence[IntArray]) -> None:
         """A parameter makes these elements of its own."""

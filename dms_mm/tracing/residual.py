@@ -25,6 +25,7 @@ ZERO_KEEPING = set(
 AFFINE: dict[str, tuple[tuple[int, ...], int | None]] = {
     'convolution': ((1,), 2), 'addmm': ((2, 1), 0), 'baddbmm': ((2, 1), 0), 'mm': ((1, 0), None),
     'bmm': ((1, 0), None), 'mv': ((0, 1), None), 'native_layer_norm': ((2,), 3), 'native_group_norm': ((1,), 2),
+    'deform_conv2d': ((1,), 4),
     **dict.fromkeys(
         ('native_batch_norm', '_native_batch_norm_legit', '_native_batch_norm_legit_no_training',
          '_native_batch_norm_legit_functional', '_batch_norm_with_update', '_batch_norm_no_update'), ((1,), 2)),
@@ -37,8 +38,8 @@ SCALING = (
     | COPY
     | set(
         'permute transpose t expand reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d '
-        'slice select split split_with_sizes unbind roll flip repeat index_select index _unsafe_index gather unfold im2col '
-        'col2im cumsum tril triu '
+        'slice select split split_with_sizes unbind roll flip repeat index_select index _unsafe_index gather '
+        'unfold im2col col2im cumsum tril triu '
         'pixel_shuffle pixel_unshuffle channel_shuffle max_pool2d_with_indices max_pool3d_with_indices avg_pool1d '
         'avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d '
         'adaptive_max_pool2d upsample_nearest1d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d '
@@ -72,7 +73,9 @@ def follow(ledger: Ledger, func: Any, out: Any, tensors: Sequence[Any], args: An
         version,
     )
     for k, x in enumerate(results):
-        known = x.is_floating_point() and (k == 0 or not name.startswith(('native_', '_native', '_batch_norm', '_weight_norm')))
+        known = x.is_floating_point() and (
+            k == 0 or not name.startswith(('native_', '_native', '_batch_norm', '_weight_norm'))
+        )
         x._dms_flow = flow if known else Flow(data=flow.data, version=version)
         x._dms_from = None
 

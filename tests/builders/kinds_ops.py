@@ -1,7 +1,6 @@
-"""The smallest networks of kinds of mistakes: what is counted, which blocks may go, which widths and depths are found.
+"""The smallest networks of kinds of mistakes: in counts, in blocks that may go, in widths, and in operators.
 
-``KINDS`` has an id, the number of the kind, a function that gives a model and its inputs, and what must be found: units,
-or parts of their names.
+``KINDS`` has an id, the number of the kind, and a function that gives a model and its inputs.
 """
 
 from __future__ import annotations
@@ -290,9 +289,7 @@ def last_branch(function):
         def block(m, x):
             return function(m, x)
 
-        blocks = [
-            Apply(block, norm=nn.LayerNorm(8), one=nn.Linear(8, 6), two=nn.Linear(6, 8)) for _ in range(3)
-        ]
+        blocks = [Apply(block, norm=nn.LayerNorm(8), one=nn.Linear(8, 6), two=nn.Linear(6, 8)) for _ in range(3)]
         return around(*blocks)
 
     return model
@@ -681,7 +678,7 @@ KINDS = [
       for mode in ('constant', 'reflect', 'replicate', 'circular')),
     *((f'3d pooling, {pool.__name__}', 20, spatial(lambda m, x, p=pool: p(x, 2), rank=3, size=4))
       for pool in (F.max_pool3d, F.avg_pool3d, F.adaptive_avg_pool3d, F.adaptive_max_pool3d)),
-    *((f'circular padding, {rank}d', 20, spatial(lambda m, x, n=rank: F.pad(x, [1] * 2 * n, mode='circular'), rank=rank))
+    *((f'circular padding, {rank}d', 20, spatial(lambda m, x, n=rank: F.pad(x, [1, 1] * n, mode='circular'), rank=rank))
       for rank in (1, 2)),
     ('circular convolution', 20, lambda: (nn.Sequential(
         conv(3, 8, padding_mode='circular'), nn.ReLU(), conv(8, 4, padding_mode='circular')), X)),
@@ -694,5 +691,3 @@ KINDS = [
     *((f'bags, {mode}', 20, bags(mode)) for mode in ('sum', 'mean', 'max')),
     ('channels in an einsum', 23, einsum_maps),
 ]  # fmt: skip
-
-

@@ -12,7 +12,6 @@ from ..ledger import Ledger
 from .layout import Operand, align, join, note_bias, touching, union_makers
 from .table import rule
 
-
 # What they compute is counted, whether or not anything of it is searched.
 COUNTED = {f'aten::{name}' for name in 'mm addmm bmm baddbmm addbmm convolution'.split()}
 
