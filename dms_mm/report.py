@@ -62,7 +62,9 @@ def blockers(trace: Trace, most: int | None = None) -> dict[str, int]:
 def report(model: nn.Module, plan: Plan, structure: Structure, notes: Sequence[str] = ()) -> str:
     """Units and what ``structure`` keeps of them, counts, searchable share, and why the rest stays."""
     parts = (model, plan.trace, plan.ownership)
-    share = {(kind, by): searchable_share(*parts, kind, by) for kind in ('macs', 'params') for by in ('units', 'widths')}
+    share = {
+        (kind, by): searchable_share(*parts, kind, by) for kind in ('macs', 'params') for by in ('units', 'widths')
+    }
     counts: Mapping[str, float] = structure.resources
     strangled = structure.strangled()
     lines = [f'{len(plan.units)} units, {len(plan.ownership.units)} elements']
