@@ -166,13 +166,17 @@ class SearchSpace:
         return self
 
     # -- reporting
-    def searchable_share(self, resource: str = 'macs') -> float:
+    def searchable_share(self, resource: str = 'macs', by: str = 'units') -> float:
         """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink.
 
+        Args:
+            by: ``'units'``, or ``'widths'``: in operators with a width that can shrink, whether or not their block
+                can go.
+
         Raises:
-            ValueError: another resource.
+            ValueError: another resource, or another ``by``.
         """
-        return searchable_share(self.model, self.plan.trace, self.plan.ownership, resource)
+        return searchable_share(self.model, self.plan.trace, self.plan.ownership, resource, by)
 
     def blockers(self, most: int | None = None) -> dict[str, int]:
         """Why channels of parameters stay: reason -> how many channels it froze, the largest first."""

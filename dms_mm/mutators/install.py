@@ -125,9 +125,10 @@ def _masked(trace: Trace, lines: _Lines) -> Masked:
         asked = lines.units_in(lines.ownership.owner(ids))
         for name in makers if asked else ():
             for dim in range(len(trace.params.get(name, ()))):
-                before = masked.get((name, dim), set())
-                if before is not None and asked & lines.units_of(name, dim):
-                    masked[name, dim] = before | asked
+                place = trace.linear((name, dim))
+                before = masked.get(place, set())
+                if before is not None and asked & lines.units_of(*place):
+                    masked[place] = before | asked
     return masked
 
 

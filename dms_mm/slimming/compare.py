@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..tracing import Call, Entries, IntArray, Numbers, Trace, Tracer, forget, run_fake, run_meta
+from ..tracing import Call, Entries, IntArray, Numbers, Trace, Tracer, forget, names_of, run_fake, run_meta
 from .cut import plan_structure
 from .plan import Plan
 from .shrink import shrink
@@ -185,14 +185,15 @@ def try_structure(
     structure = plan_structure(plan, keep, model)
     mode = int(training)
     # Inside of norms the slim operators are others; their outputs are compared where they are used.
-    skipped = tuple(path + '.' for path in [*structure.removed, *plan.trace.atomic]) or ('\0',)
+    removed = [name for name, element in plan.ownership.named if not keep[element]]
+    skipped = tuple(path + '.' for path in [*removed, *plan.trace.atomic]) or ('\0',)
 
     def compare(run: Callable[..., Any]) -> Mismatch | None:
         comparison = _Comparison(plan, mode, keep, skipped)
         # A model of its own for each: what a forward leaves in it is of the kind of its tensors.
         slim = shrink(forget(skeleton(model), plan.trace.caches.values()), structure)
         problem = ''
-        tracer = Tracer(Trace(decisions=plan.trace.decisions), False, comparison)
+        tracer = Tracer(Trace(decisions=plan.trace.decisions, names=names_of(slim)), False, comparison)
         try:
             run(slim, inputs, tracer, training=training, forward_fn=forward_fn)
         except _DepartedError:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.weight_norm import WeightNorm
 
 # Layer type -> function from module (with its new parameters) to attributes.
 LAYER_ATTRIBUTES: list[tuple[tuple[type, ...], Callable[[Any], dict[str, Any]]]] = []
@@ -93,6 +95,10 @@ def _cell(m: Any) -> dict[str, Any]:
 
 def set_layer_attributes(module: nn.Module) -> None:
     """Bring the sizes that a layer stores in line with its parameters."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm):
+            with torch.no_grad():
+                hook(module, None)  # the weight that it keeps is one of the old size
     for types, function in LAYER_ATTRIBUTES:
         if isinstance(module, types):
             for name, value in function(module).items():

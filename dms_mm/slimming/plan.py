@@ -123,6 +123,10 @@ class Plan:
         """Bool of the shape of ``ids``: every element of it is in ``keep`` (N,)."""
         return self.ownership.lives(ids, keep)
 
+    def names(self, name: str) -> tuple[str, ...]:
+        """All names of a module, parameter or buffer, given its first."""
+        return self.trace.names.get(name, (name,))
+
     def mended(self, remedy: Remedy) -> Plan:
         """This plan with the remedy's mends and scales, and without those that it drops."""
         gone = {id(x) for x in [*remedy.drop, *remedy.drop_scales]}

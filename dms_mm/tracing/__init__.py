@@ -4,8 +4,8 @@ from .caches import forget
 from .carriers import Carriers, carriers_of
 from .dispatch import TraceError, Tracer
 from .elements import Elements, IntArray
-from .findings import Call, Cost, Entries, Gate, Numbers, Trace, Value
-from .forward import trace
+from .findings import Call, Cost, Entries, Gate, Numbers, Trace, Value, layer_of
+from .forward import names_of, trace
 from .ledger import Ledger
 from .running import call_forward, first_batch, plain_outputs, run_fake, run_meta
 
@@ -27,6 +27,8 @@ __all__ = [
     'carriers_of',
     'first_batch',
     'forget',
+    'layer_of',
+    'names_of',
     'plain_outputs',
     'run_fake',
     'run_meta',

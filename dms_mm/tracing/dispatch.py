@@ -19,6 +19,7 @@ from .residual import follow
 from .rules.constants import CONSTANTS
 from .rules.parts import parts_of
 from .rules.pointwise import pointwise
+from .rules.products import COUNTED
 from .values import Values
 
 
@@ -131,7 +132,7 @@ class Tracer(TorchDispatchMode):
     ) -> None:
         """Let the rule write what becomes of the ids, and complete the call."""
         sources = [name for x in tensors if (name := self.ledger.source(x))]  # an operator in place has none afterwards
-        if any(call.input_axes) or call.name in MADE or any(map(Ledger.free, tensors)):
+        if any(call.input_axes) or call.name in MADE or call.name in COUNTED or any(map(Ledger.free, tensors)):
             try:
                 self._apply(func, call.name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:
