@@ -21,7 +21,7 @@ from ..tracing import IntArray, call_forward, first_batch, plain_outputs
 from .chance import without_chance
 from .cut import plan_structure
 from .plan import Plan
-from .slim import build_slim
+from .slim import checked_slim
 
 Forward = Callable[..., Any]
 
@@ -144,7 +144,7 @@ class Twins:
         return model
 
     def slim(self, keep: IntArray) -> nn.Module:
-        return build_slim(self._copy(), plan_structure(self.plan, keep, self.model))
+        return checked_slim(self._copy(), plan_structure(self.plan, keep, self.model))
 
     def compare(self, keep: IntArray, training: bool, counts: bool) -> str:
         """What is wrong with the slim model that keeps ``keep`` (N,), with its ``counts`` too, or nothing."""
