@@ -22,6 +22,7 @@ from .report import blockers, report, searchable_share
 from .resources import Resources, build_resources
 from .slimming import Structure, build_slim
 from .slimming.cut import plan_structure
+from .slimming.narrow import narrow_layers, warn_of
 from .slimming.plan import Plan
 from .slimming.proof import Proof, settle_proved
 from .slimming.settle import Settled, first_plan, settle
@@ -131,7 +132,16 @@ class SearchSpace:
 
     # -- structure
     def structure(self, renumber: bool = False) -> Structure:
-        """The present hard structure; with ``renumber``, kept blocks of a slim model are numbered from 0 on."""
+        """The present hard structure; with ``renumber``, kept blocks of a slim model are numbered from 0 on.
+
+        Warns:
+            UserWarning: names layers so narrow that torch on this CPU trains them wrongly in channels_last.
+        """
+        structure = self._structure(renumber)
+        warn_of(narrow_layers(self.model, structure))
+        return structure
+
+    def _structure(self, renumber: bool = False) -> Structure:
         keep = self.bank.hard_keep().cpu().numpy()
         counts = dict(resources=self.resources(), supernet=dict(self.supernet))
         return plan_structure(self.plan, keep, self.model, renumber=renumber, **counts)
@@ -184,7 +194,7 @@ class SearchSpace:
 
     def report(self) -> str:
         """Units, counts, searchable share, and why the rest stays."""
-        return report(self.model, self.plan, self.structure(), [str(self.proof), *self.frozen])
+        return report(self.model, self.plan, self._structure(), [str(self.proof), *self.frozen])
 
 
 def make_searchable(

@@ -23,7 +23,7 @@ from .cut import plan_structure
 from .followed import choices
 from .plan import Plan
 from .skeleton import duplicate
-from .slim import build_slim
+from .slim import checked_slim
 
 Forward = Callable[..., Any]
 
@@ -146,7 +146,7 @@ class Twins:
         return model
 
     def slim(self, keep: IntArray) -> nn.Module:
-        return build_slim(self._copy(), plan_structure(self.plan, keep, self.model))
+        return checked_slim(self._copy(), plan_structure(self.plan, keep, self.model))
 
     def compare(self, keep: IntArray, training: bool, counts: bool) -> str:
         """What is wrong with the slim model that keeps ``keep`` (N,), with its ``counts`` too, or nothing."""
