@@ -32,6 +32,7 @@ from _docs import write_block
 from dms_mm import Search, build_slim, make_searchable
 from dms_mm.algorithms.budget import uniform_keep
 from dms_mm.datasets.small_images import load_images
+from dms_mm.slimming.narrow import narrow_layers
 
 RESULTS = Path(__file__).parent / 'results'
 
@@ -91,6 +92,11 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> fl
     return 100 * hits / len(images)
 
 
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """channels_last, in which depthwise convolutions run faster on a CPU; contiguous where that would train wrongly."""
+    return torch.contiguous_format if narrow_layers(model) else torch.channels_last
+
+
 def fit(
     model: nn.Module, images, labels, epochs: float, seed: int, lr: float, search: Search | None = None, size: int = 128
 ) -> float:
@@ -98,8 +104,8 @@ def fit(
 
     With a rate of 0 the weights stay, and a search learns the structure alone.
     """
-    # Depthwise convolutions run faster so on a CPU.
-    model.to(memory_format=torch.channels_last)
+    form = memory_format(model)
+    model.to(memory_format=form)
     generator = torch.Generator().manual_seed(seed)
     begin = time.time()
     steps = int(epochs * (len(images) // size))
@@ -112,7 +118,7 @@ def fit(
     done = 0
     while done < steps:
         for x, y in batches(images, labels, size, generator):
-            loss = F.cross_entropy(model(x.contiguous(memory_format=torch.channels_last)), y)
+            loss = F.cross_entropy(model(x.contiguous(memory_format=form)), y)
             if search is not None:
                 loss = loss + search.resource_loss()
             optimizer.zero_grad()

@@ -16,20 +16,29 @@ from .slimming.plan import Plan
 from .tracing import Trace
 
 
-def searchable_share(model: nn.Module, trace: Trace, ownership: Ownership, resource: str = 'macs') -> float:
+def searchable_share(
+    model: nn.Module, trace: Trace, ownership: Ownership, resource: str = 'macs', by: str = 'units'
+) -> float:
     """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink.
 
+    Args:
+        by: ``'units'``, or ``'widths'``: in operators with a width that can shrink, whether or not their block can go.
+
     Raises:
-        ValueError: another resource.
+        ValueError: another resource, or another ``by``.
     """
     if resource not in ('macs', 'params'):
         raise unknown('resource', resource, ('macs', 'params'), plural='resources with a searchable share')
+    if by not in ('units', 'widths'):
+        raise unknown('share by', by, ('units', 'widths'), plural='what a share may be by')
     terms = mac_terms(trace, ownership, 1) if resource == 'macs' else param_terms(trace, ownership, model)
     total = covered = 0.0
     for factor, dims, blocks in terms:
+        if any(block < 0 for block in blocks):
+            continue  # counts without a block alone
         value = factor * float(np.prod([size for size, _ in dims]))
         total += value
-        if blocks or any(owner is not None for _, owner in dims):
+        if (blocks and by == 'units') or any(owner is not None for _, owner in dims):
             covered += value
     return covered / total if total else 0.0
 
@@ -52,13 +61,17 @@ def blockers(trace: Trace, most: int | None = None) -> dict[str, int]:
 
 def report(model: nn.Module, plan: Plan, structure: Structure, notes: Sequence[str] = ()) -> str:
     """Units and what ``structure`` keeps of them, counts, searchable share, and why the rest stays."""
-    share = {kind: searchable_share(model, plan.trace, plan.ownership, kind) for kind in ('macs', 'params')}
+    parts = (model, plan.trace, plan.ownership)
+    share = {
+        (kind, by): searchable_share(*parts, kind, by) for kind in ('macs', 'params') for by in ('units', 'widths')
+    }
     counts: Mapping[str, float] = structure.resources
     strangled = structure.strangled()
     lines = [f'{len(plan.units)} units, {len(plan.ownership.units)} elements']
     lines.append(', '.join(f'{name} {count:,} of {structure.supernet[name]:,}' for name, count in counts.items()))
-    lines.append(f'searchable share of the MACs: {share["macs"]:.1%}')
-    lines.append(f'searchable share of the parameters: {share["params"]:.1%}')
+    for kind, name in (('macs', 'MACs'), ('params', 'parameters')):
+        by_units, by_widths = share[kind, 'units'], share[kind, 'widths']
+        lines.append(f'searchable share of the {name}: {by_units:.1%}, by widths alone {by_widths:.1%}')
     for unit in plan.units:
         flag = '  << under 5% of its width' if unit.name in strangled else ''
         flag = '  (in a removed block)' if structure.is_gone(unit.name) else flag

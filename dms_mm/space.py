@@ -22,6 +22,7 @@ from .report import blockers, report, searchable_share
 from .resources import Resources, build_resources
 from .slimming import Structure, build_slim
 from .slimming.cut import plan_structure
+from .slimming.narrow import narrow_layers, warn_of
 from .slimming.plan import Plan
 from .slimming.proof import Proof, settle_proved
 from .slimming.settle import Settled, first_plan, settle
@@ -131,7 +132,16 @@ class SearchSpace:
 
     # -- structure
     def structure(self, renumber: bool = False) -> Structure:
-        """The present hard structure; with ``renumber``, kept blocks of a slim model are numbered from 0 on."""
+        """The present hard structure; with ``renumber``, kept blocks of a slim model are numbered from 0 on.
+
+        Warns:
+            UserWarning: names layers so narrow that torch on this CPU trains them wrongly in channels_last.
+        """
+        structure = self._structure(renumber)
+        warn_of(narrow_layers(self.model, structure))
+        return structure
+
+    def _structure(self, renumber: bool = False) -> Structure:
         keep = self.bank.hard_keep().cpu().numpy()
         counts = dict(resources=self.resources(), supernet=dict(self.supernet))
         return plan_structure(self.plan, keep, self.model, renumber=renumber, **counts)
@@ -166,13 +176,17 @@ class SearchSpace:
         return self
 
     # -- reporting
-    def searchable_share(self, resource: str = 'macs') -> float:
+    def searchable_share(self, resource: str = 'macs', by: str = 'units') -> float:
         """Share of the supernet's MACs (or ``'params'``) in operators that at least one unit can shrink.
 
+        Args:
+            by: ``'units'``, or ``'widths'``: in operators with a width that can shrink, whether or not their block
+                can go.
+
         Raises:
-            ValueError: another resource.
+            ValueError: another resource, or another ``by``.
         """
-        return searchable_share(self.model, self.plan.trace, self.plan.ownership, resource)
+        return searchable_share(self.model, self.plan.trace, self.plan.ownership, resource, by)
 
     def blockers(self, most: int | None = None) -> dict[str, int]:
         """Why channels of parameters stay: reason -> how many channels it froze, the largest first."""
@@ -180,7 +194,7 @@ class SearchSpace:
 
     def report(self) -> str:
         """Units, counts, searchable share, and why the rest stays."""
-        return report(self.model, self.plan, self.structure(), [str(self.proof), *self.frozen])
+        return report(self.model, self.plan, self._structure(), [str(self.proof), *self.frozen])
 
 
 def make_searchable(

@@ -21,6 +21,7 @@ class Ownership:
         units: (N,) the unit of each element.
         roots: (N,) an id of each element of a width, -1 for blocks.
         blocks: removable blocks and their elements.
+        named: the same under all of their names.
     """
 
     elements: Elements
@@ -28,6 +29,7 @@ class Ownership:
     units: IntArray
     roots: IntArray
     blocks: tuple[tuple[str, int], ...]
+    named: tuple[tuple[str, int], ...]
 
     def owner(self, ids: IntArray) -> IntArray:
         """(..., K) elements of the bank of each id, -1 for none; a position lives if all of them do."""
@@ -40,7 +42,7 @@ class Ownership:
 
     def blocks_of(self, path: str) -> list[int]:
         """Elements of the removable blocks that a module or parameter lies in."""
-        return [e for block, e in self.blocks if path == block or path.startswith(block + '.')]
+        return list(dict.fromkeys(e for block, e in self.named if path == block or path.startswith(block + '.')))
 
 
 def all_live(owner: IntArray, keep: IntArray) -> IntArray:
@@ -71,4 +73,5 @@ def make_ownership(trace: Trace, units: Sequence[MutableUnit]) -> Ownership:
         # What a block concatenates lives only with the block.
         if path in trace.gates and not elements.is_frozen(trace.gates[path].id):
             lookup[elements.find(np.array([trace.gates[path].id]))] = element
-    return Ownership(elements, lookup, owner, roots, tuple(blocks))
+    named = [(name, element) for path, element in blocks for name in trace.names.get(path, (path,))]
+    return Ownership(elements, lookup, owner, roots, tuple(blocks), tuple(named))

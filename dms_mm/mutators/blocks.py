@@ -18,6 +18,7 @@ from torch import nn
 from ..mutables import DepthUnit
 from ..registry import BLOCKS
 from ..tracing import Carriers, Elements, Gate, IntArray, Trace, carriers_of
+from .skipped import problem_without
 
 Adapter = Callable[[Any], 'str | None']
 Run = list[tuple[str, Carriers]]  # blocks that follow each other, each with the ends of its branches
@@ -59,7 +60,8 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
     plus what its own submodules make (both sums of a transformer block are one block).
 
     Raises:
-        ValueError: an adapter or a config entry names a branch that the block doesn't have.
+        ValueError: an adapter or a config entry names a branch that the block doesn't have, or a class none of whose
+            blocks gives its input without that branch.
     """
     runs = _runs(model, trace, extra)
     units = []
@@ -82,21 +84,27 @@ def find_depth_units(model: nn.Module, trace: Trace, extra: Mapping[str, str] | 
 def _runs(model: nn.Module, trace: Trace, extra: Mapping[str, str] | None) -> Runs:
     runs: Runs = {}
     matched: set[str] = set()
+    refused: dict[str, str] = {}  # class name -> why none of its blocks may go
+    taken: set[str] = set()
     seen = {path: ends for path, ends in trace.residual.items() if _same_elements(trace, path)}
     for path, module in model.named_modules():
         adapter = adapter_of(module, extra)
         found = seen.get(path, {})
         if not path or (adapter is None and (not found or any(r.startswith(path + '.') for r in seen))):
             continue
-        matched.update(
-            c for cls in type(module).__mro__ for c in (f'{cls.__module__}.{cls.__qualname__}', cls.__name__)
-        )
+        classes = {c for cls in type(module).__mro__ for c in (f'{cls.__module__}.{cls.__qualname__}', cls.__name__)}
+        matched.update(classes)
         parent, _, child = path.rpartition('.')
         groups = runs.setdefault(parent, [[]])
         ends = found if adapter is None else _named_ends(trace, path, module, adapter)
-        if not ends or not _same_elements(trace, path):
+        problem = '' if adapter is None or not ends else problem_without(model, trace, path, next(iter(ends)))
+        if problem:
+            trace.notes.append(problem)
+            refused.update(dict.fromkeys(classes, problem))
+        if not ends or problem or not _same_elements(trace, path):
             groups.append([])
             continue
+        taken.update(classes)
         # A non-numeric or skipped child name ends a run: blocks of a unit follow each other.
         last = groups[-1][-1][0].rpartition('.')[2] if groups[-1] else None
         if last is not None and _number(child) != _number(last) + 1:
@@ -105,6 +113,9 @@ def _runs(model: nn.Module, trace: Trace, extra: Mapping[str, str] | None) -> Ru
     missing = [name for name in extra or () if name not in matched]
     if missing:
         raise ValueError(f'no module of class {missing[0]!r} (entry of `blocks`) is in the model')
+    useless = [name for name in extra or () if name in refused and name not in taken]
+    if useless:
+        raise ValueError(f'no block of class {useless[0]!r} (entry of `blocks`) can go: {refused[useless[0]]}')
     return runs
 
 
@@ -136,6 +147,7 @@ def close_gates(model: nn.Module, trace: Trace, units: Sequence[DepthUnit]) -> N
         plain = readers and all(
             (name, dim) in trace.consumers
             and name not in trace.grouped
+            and name not in trace.normed
             and name.rpartition('.')[0] not in trace.standardised
             and np.array_equal(elements.find(trace.params[name][dim]), elements.find(gate.line))
             for name, dim in readers

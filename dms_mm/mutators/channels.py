@@ -10,7 +10,8 @@ import numpy as np
 
 from ..mutables import ChannelUnit, DepthUnit, HeadDimUnit, HeadUnit
 from ..registry import nearest
-from ..tracing import Elements, Trace
+from ..tracing import Elements, Trace, layer_of
+from .pieces import Groups, parted
 from .settings import Overrides, check_matched, is_of_depth, make_unit, settings_of
 
 ParamDim = tuple[str, int]
@@ -43,15 +44,15 @@ def find_channel_units(
     _freeze_ignored(trace, producers, ignore)
     elements.resolve()
     if not attention:
-        for ids in trace.heads + trace.head_dims:
-            elements.freeze(_simple(elements, ids), 'attention, which the config leaves out')
+        heads = _of_heads(trace, [*trace.heads, *trace.head_dims])
+        elements.freeze(np.array(sorted(heads), dtype=np.int64), 'attention, which the config leaves out')
         elements.resolve()
     given = {k: v for k, v in (overrides or {}).items() if not is_of_depth(k)}
     unmatched = set(given)
     settings = dict(step=step, min_channels=min_channels, round_to=round_to)
     ignored = False
     units: list[ChannelUnit] = []
-    for name, kind, roots in _named(trace, producers, _groups(trace, producers)):
+    for name, kind, roots in _named(trace, producers, parted(trace, list(_groups(trace, producers).items()))):
         chosen = settings_of(name, kind, settings, given, unmatched)
         if chosen['ignore']:
             elements.freeze(np.array(roots), 'ignored by the config')
@@ -111,22 +112,32 @@ def _groups(trace: Trace, producers: Sequence[ParamDim]) -> dict[tuple[int, ...]
 
 
 def _named(
-    trace: Trace, producers: Sequence[ParamDim], groups: Mapping[tuple[int, ...], list[int]]
+    trace: Trace, producers: Sequence[ParamDim], groups: Groups
 ) -> Iterator[tuple[str, type[ChannelUnit], list[int]]]:
     """Name, kind and elements of each group, called after the module that produces them."""
-    heads = set(_simple(trace.elements, *trace.heads).tolist())
-    head_dims = set(_simple(trace.elements, *trace.head_dims).tolist())
+    heads, head_dims = (_of_heads(trace, lists) for lists in (trace.heads, trace.head_dims))
     names: dict[str, int] = {}
-    for key, roots in groups.items():
+    for key, roots in groups:
         kind: type[ChannelUnit] = ChannelUnit
         if roots[0] in heads:
             kind = HeadUnit
         elif roots[0] in head_dims:
             kind = HeadDimUnit
-        module = producers[key[0]][0].rpartition('.')[0] or producers[key[0]][0]
+        module = layer_of(producers[key[0]][0]) or producers[key[0]][0]
         module += '' if kind is ChannelUnit else f'/{kind.kind}'
         names[module] = names.get(module, 0) + 1
         yield module if names[module] == 1 else f'{module}#{names[module]}', kind, roots
+
+
+def _of_heads(trace: Trace, lists: Sequence[np.ndarray]) -> set[int]:
+    """The simple elements of ``lists``, without the channels of maps that merely meet in a product: heads and their
+    dimensions are parts of the channels that a layer makes, or a linear layer makes them."""
+    elements = trace.elements
+    every = elements.parts(np.arange(len(elements)))
+    composed = every[(every >= 0).sum(1) > 1]
+    maps = [trace.params[name][dim] for name, dim in trace.producers if len(trace.params[name]) > 2]
+    plain = set(_simple(elements, *maps).tolist()) - set(composed[composed >= 0].tolist())
+    return set(_simple(elements, *lists).tolist()) - plain
 
 
 def _unit(name: str, roots: list[int], settings: Mapping[str, Any], known: Sequence[str]) -> ChannelUnit | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,9 +125,10 @@ def _masked(trace: Trace, lines: _Lines) -> Masked:
         asked = lines.units_in(lines.ownership.owner(ids))
         for name in makers if asked else ():
             for dim in range(len(trace.params.get(name, ()))):
-                before = masked.get((name, dim), set())
-                if before is not None and asked & lines.units_of(name, dim):
-                    masked[name, dim] = before | asked
+                place = trace.linear((name, dim))
+                before = masked.get(place, set())
+                if before is not None and asked & lines.units_of(*place):
+                    masked[place] = before | asked
     return masked
 
 
@@ -146,12 +148,26 @@ def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkB
                 out = Fold(bank)
                 out.pieces = [(0, *piece) for piece in lines.pieces(lines.owner_of(*asked), masked[asked])]
             replace_forward(MaskedNorm(module, norm, mask_of(owner), out))
+            if isinstance(model.get_submodule(path.rpartition('.')[0]), nn.TransformerEncoderLayer):
+                module.register_forward_hook(Unfused(bank))
     for path, (standard, inputs) in trace.standardised.items():
         # Masks of its rows and its block come behind the standardisation, whether or not its inputs are pruned.
         mask = Fold(bank) if inputs is None else mask_of(lines.ownership.owner(inputs))
         replace_forward(MaskedConvolution(model.get_submodule(path), standard, mask))
     for path, (mixing, ids) in trace.compact.items():
         replace_forward(Compact(model.get_submodule(path), mixing.dim, mask_of(lines.ownership.owner(ids))))
+
+
+class Unfused(OutputMask):
+    """A hook that does nothing, but keeps nn.TransformerEncoderLayer from its fused kernel, which calls no norm."""
+
+    def __init__(self, bank: TopkBank) -> None:
+        super().__init__(bank, 0, 0)
+
+    def __call__(self, module: nn.Module, args: Any, out: Any) -> None: ...
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Unfused:
+        return Unfused(memo.get(id(self.bank), self.bank))
 
 
 def _mask_blocks(

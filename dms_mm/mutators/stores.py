@@ -68,9 +68,12 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
     def __setitem__(self, name: str, value: Any) -> None:
         made_of = getattr(value, _STORED, None)
         if made_of is not None:
-            # A product that was read and is put back; one that was changed in between is what it is.
+            # A product that was read and is put back; what was written into it in between is kept.
             stored, version = made_of
-            value = stored if _version(value) == version else value.detach()
+            if _version(value) != version:
+                with torch.no_grad():
+                    stored.copy_(value)
+            value = stored
         super().__setitem__(name, value)
 
     def __delitem__(self, name: str) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..topk import TopkBank
 
-# (factor, [(size, element of each position or -1) or a plain size], [depth elements])
+# (factor, [(size, element of each position or -1) or a plain size], [depth elements]); a depth element ``~e`` stands
+# for one minus the mask of ``e``: the term counts without that block.
 Dim = tuple[int, np.ndarray | None]
 Term = tuple[float, list[Dim], list[int]]
 
@@ -88,7 +89,10 @@ class Products(nn.Module):
         self._buffer('factor', list(merged.values()), torch.float64)
         self._buffer('group', [k[0] for k in merged], torch.long)
         self._buffer('index', _pad([list(k[1]) for k in merged], 0), torch.long)
-        self._buffer('depth', _pad([list(k[2]) for k in merged], elements), torch.long)
+        # Masks are followed by a one, and that by one minus each of them.
+        places = [[e if e >= 0 else elements + 1 + ~e for e in k[2]] for k in merged]
+        self._buffer('depth', _pad(places, elements), torch.long)
+        self.opposite = any(e < 0 for k in merged for e in k[2])
         self._buffer('const', rows.const, torch.float64)
         for label, triplets in (('unit', rows.unit), ('element', rows.element)):
             self._buffer(f'{label}_row', [t[0] for t in triplets], torch.long)
@@ -115,7 +119,8 @@ class Products(nn.Module):
         value = self.factor * counts[self.index].prod(1)
         if self.depth.shape[1]:
             one = torch.ones(1, dtype=masks.dtype, device=masks.device)
-            value = value * torch.cat([masks, one])[self.depth].prod(1)
+            masks = torch.cat([masks, one, 1 - masks] if self.opposite else [masks, one])
+            value = value * masks[self.depth].prod(1)
         return value
 
     def forward(self, kept: Tensor, masks: Tensor) -> Tensor:

@@ -72,8 +72,27 @@ def parameter_terms(trace: Trace, ownership: Ownership, model: nn.Module) -> lis
     for name, x in model.named_parameters():
         # A tensor that has two names is traced under one of them.
         owners = [ownership.owner(ids) for ids in trace.params[name]] if name in trace.params else [None] * x.ndim
-        found.append((name, _terms(ownership, 1.0, list(zip(x.shape, owners)), ownership.blocks_of(name))))
+        dims = list(zip(x.shape, owners))
+        places = [ownership.blocks_of(other) for other in trace.names.get(name, (name,))]
+        found.append((name, [term for blocks in any_lives(places) for term in _terms(ownership, 1.0, dims, blocks)]))
     return found
+
+
+def any_lives(places: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Blocks whose masks' products add up to one if all blocks of any place live, and else to zero; ``~e`` stands for
+    ``1 - mask`` of block ``e``."""
+    found: list[list[int]] = []
+    before: list[list[int]] = [[]]  # no place before lives: of these products one is one
+    for blocks in dict.fromkeys(tuple(sorted(p)) for p in places):
+        found += _products(before, blocks)
+        missing = [(*blocks[:k], ~block) for k, block in enumerate(blocks)]
+        before = [product for part in missing for product in _products(before, part)]
+    return found
+
+
+def _products(products: Sequence[Sequence[int]], more: Sequence[int]) -> list[list[int]]:
+    """Each of the products times more masks; those with a mask and its opposite are zero."""
+    return [list(dict.fromkeys([*p, *more])) for p in products if not any(~m in p for m in more)]
 
 
 def mac_terms(trace: Trace, ownership: Ownership, batch: int) -> list[Term]:

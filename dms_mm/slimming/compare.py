@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..tracing import Call, IntArray, Trace, Tracer, forget, run_fake, run_meta
+from ..tracing import Call, Entries, IntArray, Numbers, Trace, Tracer, forget, names_of, run_fake, run_meta
 from .cut import plan_structure
-from .plan import Plan, kept_of
+from .plan import Plan
 from .shrink import shrink
 from .skeleton import skeleton
 
@@ -57,13 +57,21 @@ def expected(plan: Plan, call: Call, keep: IntArray) -> list[tuple[int, ...] | N
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Where a slim forward departs from the prediction: traced mode, index of its call, and the numbers it got."""
+    """Where a slim forward departs from the prediction: traced mode, index of its call, and the number it got.
+
+    Attributes:
+        argument, number: which argument is another number than the trace's, and the slim model's, None for none.
+        failed: by an exception, of this operator or of one that it belongs to.
+        raised: the module in which it was raised.
+    """
 
     mode: int
     index: int
     message: str
-    scalars: tuple[float, ...] | None = None
-    failed: bool = False  # by an exception, of this operator or of one that it belongs to
+    argument: str = ''
+    number: Any = None
+    failed: bool = False
+    raised: str | None = None
 
     @property
     def place(self) -> tuple[int, int]:
@@ -137,18 +145,23 @@ class _Comparison:
                 place = self.left_out[0] if self.left_out is not None and since else i
                 message = f'{what} gives {shape} instead of {size or "a box"}'
                 return Mismatch(mode, place, message, failed=since)
-        if have.scalars and not np.allclose(have.scalars, scaled(plan, mode, i, want, keep), rtol=1e-6):
-            message = f'{what} gets {have.scalars} instead of {want.scalars}'
-            return Mismatch(mode, i, message, have.scalars)
+        if have.start != (start := begin_of(plan, want, keep)):
+            return Mismatch(mode, i, f'{what} begins at {have.start} instead of {start}')
+        wanted = scaled(plan, mode, i, want, keep)
+        for argument in dict.fromkeys([*wanted, *have.numbers]):
+            a, b = have.numbers.get(argument), wanted.get(argument)
+            if not same_numbers(a, b):
+                message = f'{what} gets {_told(a)} as {argument} instead of {_told(want.numbers.get(argument))}'
+                return Mismatch(mode, i, message, argument, a)
         return None
 
-    def end(self, problem: str) -> Mismatch | None:
-        """The result of a forward that ended, by an exception if there is a ``problem``."""
+    def end(self, problem: str, raised: str | None = None) -> Mismatch | None:
+        """The result of a forward that ended, by an exception in module ``raised`` if there is a ``problem``."""
         if self.found is not None:
             return self.found
         place, last = self.queue[-1] if self.queue else (self.place, None)
         if problem:
-            return Mismatch(self.mode, place, problem, failed=True)
+            return Mismatch(self.mode, place, problem, failed=True, raised=raised)
         if last is not None and any(c.name not in REARRANGE for _, c in self.queue):
             return Mismatch(self.mode, place, f'the slim model stops before {last.name} in {last.module!r}')
         return None
@@ -172,26 +185,23 @@ def try_structure(
     structure = plan_structure(plan, keep, model)
     mode = int(training)
     # Inside of norms the slim operators are others; their outputs are compared where they are used.
-    skipped = tuple(path + '.' for path in [*structure.removed, *plan.trace.atomic]) or ('\0',)
+    removed = [name for name, element in plan.ownership.named if not keep[element]]
+    skipped = tuple(path + '.' for path in [*removed, *plan.trace.atomic]) or ('\0',)
 
     def compare(run: Callable[..., Any]) -> Mismatch | None:
         comparison = _Comparison(plan, mode, keep, skipped)
         # A model of its own for each: what a forward leaves in it is of the kind of its tensors.
         slim = shrink(forget(skeleton(model), plan.trace.caches.values()), structure)
         problem = ''
+        tracer = Tracer(Trace(decisions=plan.trace.decisions, names=names_of(slim)), False, comparison)
         try:
-            run(
-                slim,
-                inputs,
-                Tracer(Trace(decisions=plan.trace.decisions), False, comparison),
-                training=training,
-                forward_fn=forward_fn,
-            )
+            run(slim, inputs, tracer, training=training, forward_fn=forward_fn)
         except _DepartedError:
             pass
         except Exception as error:
             problem = f'{type(error).__name__}: {error}'
-        return comparison.end(problem)
+        # What raised an error has not ended: its path is still on the stack.
+        return comparison.end(problem, tracer.ledger.where())
 
     quick = compare(run_meta) if on_meta else None
     if on_meta and quick is None:
@@ -200,10 +210,55 @@ def try_structure(
     return Verdict(found, on_meta and quick is not None and found is not None and quick.place == found.place)
 
 
-def scaled(plan: Plan, mode: int, index: int, call: Call, keep: IntArray) -> tuple[float, ...]:
-    """The numbers that a call gets in the slim model, if they are the supernet's or known to depend on a size."""
-    factor = 1.0
+def scaled(plan: Plan, mode: int, index: int, call: Call, keep: IntArray) -> Numbers:
+    """The numbers that a call gets in the slim model: the supernet's, but for those known to depend on a size.
+
+    Of a table that carries elements what lives is left.
+    """
+    numbers = dict(call.numbers)
+    for key, values in call.numbers.items():
+        name, _, place = key.partition('[')
+        tensors = [k for k, argument in enumerate(call.arguments) if argument == name]
+        if np.ndim(values) and tensors:
+            k = tensors[int(place[:-1]) if place else 0]
+            if np.shape(values) == call.input_shapes[k]:
+                alive = [living(plan, call.input_axes[k], d, n, keep) for d, n in enumerate(np.shape(values))]
+                numbers[key] = values[np.ix_(*alive)]
     for scale in plan.scales:
-        if (mode, index) == scale.call:
-            factor *= (kept_of(scale.owners, scale.size, keep) / scale.size) ** scale.exponent
-    return tuple(value * factor for value in call.scalars)
+        if (mode, index, scale.argument) in scale.calls:
+            numbers[scale.argument] = numbers[scale.argument] * scale.ratio(keep)
+    return numbers
+
+
+def living(plan: Plan, entries: Entries, dim: int, size: int, keep: IntArray) -> IntArray:
+    """(size,) bool: the positions of a dimension that live."""
+    alive = np.ones(size, dtype=bool)
+    for dims, ids in entries:
+        if dim in dims:
+            k = dims.index(dim)
+            alive &= plan.lives(ids, keep).any(tuple(e for e in range(ids.ndim) if e != k))
+    return alive
+
+
+def same_numbers(a: Any, b: Any) -> bool:
+    """Both are the same, to the precision of float32."""
+    if a is None or b is None:
+        return a is b
+    if 'U' in (a.dtype.kind, b.dtype.kind):
+        return np.array_equal(a, b)
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=0, equal_nan=True)
+
+
+def _told(number: Any) -> str:
+    if number is None:
+        return 'its default'
+    values = np.ravel(number).tolist()
+    return str(values[0]) if len(values) == 1 else f'{len(values)} numbers from {values[0]} on' if values else 'none'
+
+
+def begin_of(plan: Plan, call: Call, keep: IntArray) -> tuple[int, int] | None:
+    """Where a slice begins when ``keep`` lives: behind what lives before it."""
+    if call.start is None:
+        return None
+    dim, start = call.start
+    return dim, int(living(plan, call.input_axes[0], dim, call.input_shapes[0][dim], keep)[:start].sum())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from ..mutables import all_live
-from ..tracing import IntArray
+from ..tracing import IntArray, layer_of
 from .plan import Plan, kept_of
 from .structure import Structure, to_ranges
 
@@ -16,19 +17,22 @@ from .structure import Structure, to_ranges
 def plan_structure(plan: Plan, keep: IntArray, model: nn.Module, **notes: Any) -> Structure:
     """The structure that keeps the elements ``keep`` (N,) bool; ``notes`` are further fields of it."""
     removed = _removed(plan, keep)
-    inside = tuple(path + '.' for path in removed)
+    inside = tuple(name + '.' for path in removed.values() for name in plan.names(path))
     slices = _slices(plan, keep, inside)
     attributes = _layer_attributes(plan, keep, model, slices, inside)
     _set_stored_sizes(plan, keep, model, attributes, inside)
     return Structure(
-        shapes={name: list(plan.shapes[name]) for name in slices},
-        slices={name: {str(dim): to_ranges(kept) for dim, kept in dims.items()} for name, dims in slices.items()},
+        shapes={_alive(plan, name, inside): list(plan.shapes[name]) for name in slices},
+        slices={
+            _alive(plan, name, inside): {str(dim): to_ranges(kept) for dim, kept in dims.items()}
+            for name, dims in slices.items()
+        },
         scales=_scales(plan, keep, inside),
         folds=_folds(plan, removed),
         attributes=attributes,
-        removed=removed,
+        removed=list(removed),
         dropped=[path for path in removed if any(path == copy.block for copy in plan.copies)],
-        outputs={path: plan.trace.outputs.get(path, 0) for path in removed if path in plan.trace.calling},
+        outputs={name: plan.trace.outputs[path] for name, path in removed.items() if path in plan.trace.outputs},
         units={
             unit.name: {
                 'kind': unit.kind,
@@ -42,17 +46,24 @@ def plan_structure(plan: Plan, keep: IntArray, model: nn.Module, **notes: Any) -
     )
 
 
-def _removed(plan: Plan, keep: IntArray) -> list[str]:
-    """Removed blocks; a block inside a removed one goes with it."""
+def _removed(plan: Plan, keep: IntArray) -> dict[str, str]:
+    """A name of each removed block, and its first one; a block inside a removed one goes with it."""
     removed = [path for path, element in plan.ownership.blocks if not keep[element]]
-    return [path for path in removed if not any(path.startswith(other + '.') for other in removed)]
+    inside = tuple(name + '.' for path in removed for name in plan.names(path))
+    names = {_alive(plan, path, inside): path for path in removed}
+    return {name: path for name, path in names.items() if name is not None}
+
+
+def _alive(plan: Plan, name: str, inside: tuple[str, ...]) -> Any:
+    """The first name of a module or tensor that lies in no removed block, or None."""
+    return next((other for other in plan.names(name) if not other.startswith(inside)), None)
 
 
 def _slices(plan: Plan, keep: IntArray, inside: tuple[str, ...]) -> dict[str, dict[int, IntArray]]:
     """Parameter -> dimension -> kept positions, where some go, outside of removed blocks."""
     result: dict[str, dict[int, IntArray]] = {}
     for name, owners in plan.owners.items():
-        if name.startswith(inside):
+        if _alive(plan, name, inside) is None:
             continue
         for dim, owner in enumerate(owners):
             if owner is not None:
@@ -62,7 +73,7 @@ def _slices(plan: Plan, keep: IntArray, inside: tuple[str, ...]) -> dict[str, di
     return result
 
 
-def _folds(plan: Plan, removed: list[str]) -> dict[str, list[list[Any]]]:
+def _folds(plan: Plan, removed: Collection[str]) -> dict[str, list[list[Any]]]:
     folds: dict[str, list[list[Any]]] = {}
     # The last block first: what it copies may be a copy itself.
     for copy in reversed(plan.copies):
@@ -82,35 +93,42 @@ def _layer_attributes(
     """Attributes of layers that no parameter tells: numbers of groups, and shapes of norms without parameters."""
     attributes: dict[str, dict[str, Any]] = {}
     for name, mode in plan.trace.grouped.items():
-        path = name.rpartition('.')[0]
+        alive = _alive(plan, name, inside)
+        path = layer_of(alive or name)
         groups = getattr(model.get_submodule(path), 'groups', None)
         if mode == 'groups' and groups and 0 in slices.get(name, {}):
             # The width of a group stays: fewer rows are fewer groups.
             attributes[path] = {'groups': int(groups) * len(slices[name][0]) // plan.shapes[name][0]}
     for path, (groups, ids) in plan.trace.group_norms.items():
         kept = int(plan.lives(ids, keep).sum())
-        if not path.startswith(inside) and kept < len(ids):
-            attributes[path] = {'num_groups': groups * kept // len(ids)}
+        alive = _alive(plan, path, inside)
+        if alive is not None and kept < len(ids):
+            attributes[alive] = {'num_groups': groups * kept // len(ids)}
     for path, (_, ids) in plan.trace.norms.items():
         module = model.get_submodule(path)
-        if hasattr(module, 'normalized_shape') and not list(module.parameters()):
-            attributes[path] = {'normalized_shape': [int(plan.lives(ids, keep).sum())]}
+        alive = _alive(plan, path, inside)
+        if hasattr(module, 'normalized_shape') and not list(module.parameters()) and alive is not None:
+            attributes[alive] = {'normalized_shape': [int(plan.lives(ids, keep).sum())]}
     return attributes
 
 
 def _scales(plan: Plan, keep: IntArray, inside: tuple[str, ...]) -> dict[str, list[list[Any]]]:
-    """What takes back in weights how a number in the forward changes; once where eval and training mode see it."""
+    """What takes back in weights how numbers in the forward change; numbers of removed blocks are no more."""
     scales: dict[str, list[list[Any]]] = {}
-    done: set[tuple[Any, ...]] = set()
     for scale in plan.scales:
-        factor = float(kept_of(scale.owners, scale.size, keep) / scale.size) ** -scale.effect
-        source = tuple((key, rows.tobytes()) for key, rows in scale.scaled.items())
+        factor = scale.ratio(keep) ** -scale.sign
+        if factor == 1.0 or all(_module_of(plan, place).startswith(inside) for place in scale.calls):
+            continue
         for (name, dim), rows in scale.rows.items():
-            mark = (name, dim, rows.tobytes(), scale.effect, source)
-            if factor != 1.0 and mark not in done and not name.startswith(inside):
-                done.add(mark)
-                scales.setdefault(name, []).append([dim, to_ranges(rows), factor])
+            alive = _alive(plan, name, inside)
+            if alive is not None:
+                scales.setdefault(alive, []).append([dim, to_ranges(rows), factor])
     return scales
+
+
+def _module_of(plan: Plan, place: tuple[int, int, str]) -> str:
+    mode, index, _ = place
+    return plan.trace.calls[mode][index].module + '.'
 
 
 def _set_stored_sizes(
@@ -118,13 +136,14 @@ def _set_stored_sizes(
 ) -> None:
     """The plan's mends, outside of removed blocks, added to ``attributes``."""
     for mend in plan.mends:
-        if f'{mend.module}.'.startswith(inside):
+        alive = mend.module if not f'{mend.module}.'.startswith(inside) else _alive(plan, mend.module, inside)
+        if alive is None:
             continue
-        own = attributes.setdefault(mend.module, {})
+        own = attributes.setdefault(alive, {})
         kept = kept_of(mend.owners, mend.size, keep)
         if mend.index is None:
             own[mend.attribute] = kept
         else:
-            pieces = list(own.get(mend.attribute, getattr(model.get_submodule(mend.module), mend.attribute)))
+            pieces = list(own.get(mend.attribute, getattr(model.get_submodule(alive), mend.attribute)))
             pieces[mend.index] = kept
             own[mend.attribute] = pieces

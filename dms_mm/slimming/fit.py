@@ -32,7 +32,7 @@ class Change:
         return tuple(len(self.slices[d]) if d in self.slices else n for d, n in enumerate(x.shape))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The new tensor, on the same device; a parameter stays one."""
+        """The new tensor, on the same device and in the same memory format; a parameter stays one."""
         value = x.detach()
 
         def on(positions: np.ndarray) -> Tensor:
@@ -44,7 +44,17 @@ class Change:
             value = value.index_copy(dim, on(positions), value.index_select(dim, on(positions)) * factor)
         for dim, positions in self.slices.items():
             value = value.index_select(dim, on(positions))
+        value = _as_laid_out(value, x)
         return nn.Parameter(value, requires_grad=x.requires_grad) if isinstance(x, nn.Parameter) else value
+
+
+def _as_laid_out(value: Tensor, x: Tensor) -> Tensor:
+    """``value`` with channels last in memory, if ``x`` has them there."""
+    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim)
+    if layout is None or not x.is_contiguous(memory_format=layout) or x.stride() == x.new_empty(x.shape).stride():
+        return value
+    # Of a single position in space both formats are one to torch, which would change no strides.
+    return torch.empty(value.shape, dtype=value.dtype, device=value.device, memory_format=layout).copy_(value)
 
 
 def own_tensors(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
@@ -82,7 +92,7 @@ def changes_of(model: nn.Module, structure: Structure) -> dict[int, Change]:
                 )
             if not (tensors[name].is_floating_point() or tensors[name].is_complex()):
                 raise fail('holds indices or counters, which stay', table, name)
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     for table in ('removed', 'attributes'):
         for path in getattr(structure, table):
             if path not in modules:
@@ -133,7 +143,7 @@ def check_fit(model: nn.Module, structure: Structure, changes: dict[int, Change]
     """
     for change in changes.values():
         _check_folds(change)
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     for path, attributes in structure.attributes.items():
         for name, value in attributes.items():
             problem = _attribute_problem(modules[path], name, value)
@@ -142,7 +152,7 @@ def check_fit(model: nn.Module, structure: Structure, changes: dict[int, Change]
     for path in structure.dropped:
         if not isinstance(modules[path.rpartition('.')[0]], nn.ModuleList):
             raise fail(f'{shorten(path, 200)} is in no ModuleList, which it could be taken out of', 'dropped')
-    gone = set(structure.removed)
+    gone = _gone(model, structure)
     for path, module in modules.items():
         own = list(own_tensors(module))
         given = structure.attributes.get(path, {})
@@ -156,6 +166,13 @@ def check_fit(model: nn.Module, structure: Structure, changes: dict[int, Change]
             keys = (f'{path}.{key}' if path else key,) if key in shapes else (path, key)
             raise fail(problem, table, *keys)
     _check_count(model, structure, changes)
+
+
+def _gone(model: nn.Module, structure: Structure) -> set[str]:
+    """All names of the removed blocks."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    removed = {id(modules[path]) for path in structure.removed}
+    return {path for path, module in modules.items() if id(module) in removed}
 
 
 def _check_folds(change: Change) -> None:
@@ -196,10 +213,10 @@ def _check_count(model: nn.Module, structure: Structure, changes: dict[int, Chan
     """``resources['params']`` is the number of parameters of what is made."""
     if 'params' not in structure.resources:
         return
-    gone = set(structure.removed)
+    gone = _gone(model, structure)
     alive: dict[int, int] = {}
     for name, x in model.named_parameters(remove_duplicate=False):
-        if not gone or not gone.intersection(parents(name)):
+        if not gone.intersection(parents(name)):
             alive[id(x)] = int(np.prod(changes[id(x)].shape(x), dtype=object)) if id(x) in changes else x.numel()
     made = sum(alive.values())
     if made != structure.resources['params']:

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.weight_norm import WeightNorm
 
 # Layer type -> function from module (with its new parameters) to attributes.
 LAYER_ATTRIBUTES: list[tuple[tuple[type, ...], Callable[[Any], dict[str, Any]]]] = []
 
 # What PyTorch's own layers may be given by a structure file; a module of another library has names of its own.
 TORCH_SIZES = {
-    'embed_dim', 'embedding_dim', 'groups', 'head_dim', 'hidden_size', 'in1_features', 'in2_features', 'in_channels',
-    'in_features', 'input_size', 'kdim', 'normalized_shape', 'num_channels', 'num_embeddings', 'num_features',
-    'num_groups', 'num_heads', 'num_parameters', 'out_channels', 'out_features', 'proj_size', 'unflattened_size',
-    'vdim',
+    'd_model', 'embed_dim', 'embedding_dim', 'groups', 'head_dim', 'hidden_size', 'in1_features', 'in2_features',
+    'in_channels', 'in_features', 'input_size', 'kdim', 'normalized_shape', 'num_channels', 'num_embeddings',
+    'num_features', 'num_groups', 'num_heads', 'num_parameters', 'out_channels', 'out_features', 'proj_size',
+    'unflattened_size', 'vdim',
 }  # fmt: skip
 # These are numbers, too, but say where a layer looks, not how wide it is.
 GEOMETRY = {'kernel_size', 'stride', 'padding', 'dilation', 'output_padding'}
@@ -73,7 +75,7 @@ def _embedding(m: Any) -> dict[str, Any]:
 
 @layer_attributes(nn.LayerNorm, nn.RMSNorm)
 def _layer_norm(m: Any) -> dict[str, Any]:
-    return {} if m.weight is None or m.weight.ndim != 1 else {'normalized_shape': tuple(m.weight.shape)}
+    return {} if m.weight is None else {'normalized_shape': tuple(m.weight.shape)}
 
 
 @layer_attributes(nn.GroupNorm)
@@ -93,6 +95,10 @@ def _cell(m: Any) -> dict[str, Any]:
 
 def set_layer_attributes(module: nn.Module) -> None:
     """Bring the sizes that a layer stores in line with its parameters."""
+    for hook in module._forward_pre_hooks.values():
+        if isinstance(hook, WeightNorm):
+            with torch.no_grad():
+                hook(module, None)  # the weight that it keeps is one of the old size
     for types, function in LAYER_ATTRIBUTES:
         if isinstance(module, types):
             for name, value in function(module).items():

@@ -37,6 +37,18 @@ def known_mends(plan: Plan, model: nn.Module) -> list[Mend]:
     return [m for m in mends if any((o >= 0).any() for o in m.owners)]
 
 
+def norm_widths(plan: Plan, model: nn.Module) -> list[Mend]:
+    """The number of channels where a norm of its own class stores it, for ``F.layer_norm`` perhaps."""
+    mends = []
+    for path, (_, ids) in plan.trace.norms.items():
+        # Torch's own follow their parameters.
+        own = isinstance(model.get_submodule(path), (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm))
+        for name, index, value in [] if own else stored_sizes(model, path):
+            if value == len(ids) and (plan.owner(ids) >= 0).any():
+                mends.append(Mend(path, name, index, value, [plan.owner(ids)]))
+    return mends
+
+
 def stated_widths(sizes: Sizes, model: nn.Module) -> list[Mend]:
     """``in_channels`` and ``out_channels`` of modules made of others, where a forward shows what they say.
 
@@ -109,7 +121,7 @@ def _rewrite(
 ) -> Rewrite:
     name, index = attribute
     result = Rewrite([], [], [], [])
-    for twin, at in sizes.twins(problem, path):
+    for twin, at in sizes.holders(problem, path):
         there = next((s for s in sizes.near(problem.mode, at, ahead)[::-1] if s.role == size.role), None)
         if there is None or (name, index, there.size) not in stored_sizes(sizes.model, twin):
             continue

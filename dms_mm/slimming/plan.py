@@ -30,18 +30,29 @@ class Mend:
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """A factor ``(kept / size) ** exponent`` that a slim forward multiplies in, undone in the parameters ``rows``.
+    """A number ``(base * kept) ** exponent`` that a slim forward multiplies by, undone in the parameters ``rows``.
 
-    Attention scales by the size of a head; the slim model must go on with the supernet's scale.
+    Attention scales by the size of a head; the slim model must go on with the supernet's scale. ``calls`` are all those
+    (mode, index, argument) whose factor this one change of the parameters undoes. A ``base`` is given where the forward
+    makes the number in float32, and so rounds it.
     """
 
-    call: tuple[int, int]
+    calls: frozenset[tuple[int, int, str]]
+    argument: str
     rows: Rows
     owners: list[IntArray]
     size: int
-    exponent: float  # of the number itself
-    effect: float  # of what it does to the activation
-    scaled: Rows  # what makes the activation that is scaled; eval and train mode see it
+    exponent: float
+    sign: float  # -1 if the activation is divided by the number
+    base: float | None = None
+
+    def ratio(self, keep: IntArray) -> float:
+        """The slim model's number over the supernet's."""
+        kept = kept_of(self.owners, self.size, keep)
+        if self.base is None:
+            return float(kept / self.size) ** self.exponent
+        slim, whole = (float(np.float32((self.base * n) ** self.exponent)) for n in (kept, self.size))
+        return slim / whole
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,11 @@ class Plan:
     def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
         return self
 
+    @property
+    def single(self) -> bool:
+        """Something in the forward computes in float32 whatever its input."""
+        return any(spec.single for spec, _ in self.trace.norms.values()) or any(s.base is not None for s in self.scales)
+
     def owner(self, ids: IntArray) -> IntArray:
         """(..., K) elements of the bank of each id, -1 for none."""
         return self.ownership.owner(ids)
@@ -106,6 +122,10 @@ class Plan:
     def lives(self, ids: IntArray, keep: IntArray) -> IntArray:
         """Bool of the shape of ``ids``: every element of it is in ``keep`` (N,)."""
         return self.ownership.lives(ids, keep)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """All names of a module, parameter or buffer, given its first."""
+        return self.trace.names.get(name, (name,))
 
     def mended(self, remedy: Remedy) -> Plan:
         """This plan with the remedy's mends and scales, and without those that it drops."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from ..tracing import Trace, Tracer, call_forward, plain_outputs, run_fake
+from ..tracing.state import leaves
 from .ranges import shorten
 from .schema import REWRITE, StructureError, parents, place
 from .shrink import shrink
@@ -36,12 +37,14 @@ def try_slim(model: nn.Module, structure: Structure, inputs: Any, forward_fn: Ca
         with torch.no_grad():
             return _shapes(call_forward(m.eval(), inputs, forward_fn))
 
-    _compare(model, structure, skeleton, fake(False), 'eval', needed=True)
+    tensors = [*model.parameters(), *leaves(inputs)]
+    with_data = sum(x.numel() for x in model.parameters()) < MOST_VALUES and not any(x.is_meta for x in tensors)
+    _compare(model, structure, skeleton, fake(False), 'eval', needed=not with_data)
     # A supernet may not train on a batch this small.
     _compare(model, structure, skeleton, fake(True), 'training')
-    # What is looked up in a table that became too short is not seen without data.
-    if sum(p.numel() for p in model.parameters()) < MOST_VALUES and not any(p.is_meta for p in model.parameters()):
-        _compare(model, structure, duplicate, real, 'eval')
+    # What is looked up in a table that became too short is not seen without data, nor what is decided by them.
+    if with_data:
+        _compare(model, structure, duplicate, real, 'eval', needed=True)
 
 
 def _compare(

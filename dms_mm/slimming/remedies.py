@@ -16,15 +16,16 @@ from .ties import tie_of, width_ties
 
 def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Iterator[Remedy]:
     """What to try where a slim forward departs: numbers undone in weights, attributes mended, or units tied."""
-    if problem.scalars is not None:
+    if problem.argument:
         yield from scale_remedies(plan, sizes, problem, keep)
     call = sizes.call(*problem.place)
     # An assert may guard anything that follows; a reshape fails before the copy that it would make.
     ahead = 40 if 'AssertionError' in problem.message else 2 * int(problem.failed)
     later: list[Remedy] = []
     single: list[Remedy] = []
-    # An attribute of the parent may hold it; further up numbers agree by chance.
-    for path in dict.fromkeys((call.module, call.module.rpartition('.')[0])):
+    # An attribute of the parent may hold it, or of what raised an error; further up numbers agree by chance.
+    raised = [problem.raised] if problem.raised is not None else []
+    for path in dict.fromkeys((call.module, call.module.rpartition('.')[0], *raised)):
         for rewrite in rewrites(plan, sizes, problem, path, ahead):
             if rewrite.mends:
                 single.append(Remedy(mends=rewrite.mends))
@@ -38,10 +39,25 @@ def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Ite
     for a, b in itertools.combinations(single[:8], 2):
         if _attributes(a).isdisjoint(_attributes(b)):
             yield Remedy(mends=[*a.mends, *b.mends])
+    # A module may read a size that a child of it stores.
+    for path in dict.fromkeys(child for parent in (call.module, *raised) for child in _children(sizes, parent)):
+        for rewrite in rewrites(plan, sizes, problem, path, ahead):
+            if rewrite.mends:
+                yield Remedy(mends=rewrite.mends)
     yield from later
     ties = width_ties(plan, sizes, problem, ahead)
     if ties:
         yield Remedy(ties=ties)
+
+
+def _children(sizes: Sizes, path: str) -> list[str]:
+    """Children of a module that store sizes of their own; layers of torch follow their parameters."""
+    children = sizes.model.get_submodule(path).named_children()
+    return [
+        f'{path}.{name}' if path else name
+        for name, child in children
+        if not type(child).__module__.startswith('torch.')
+    ]
 
 
 def _attributes(remedy: Remedy) -> set[tuple[str, str, int | None]]:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from ..tracing import Call, IntArray
-from .compare import Mismatch
-from .plan import Plan, Remedy, Rows, Scale, kept_of
+from .compare import Mismatch, same_numbers
+from .factors import multiplied
+from .plan import Plan, Remedy, Scale, kept_of
 from .sizes import Owners, Role, Sizes, same_owners
 
-EXPONENTS = (-0.25, 0.25, -0.5, 0.5, -1.0, 1.0)
+EXPONENTS = (-0.25, 0.25, -0.5, 0.5, -1.0, 1.0, -2.0, 2.0)
+Target = tuple[int, int, str]  # mode, call, argument
 
 
 def scale_remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Iterator[Remedy]:
-    """For every size that explains the number that an operator gets: its effect undone, in all modules of the class."""
+    """For every size that explains the factor that an operator gets: its effect undone, in all modules of the class."""
     call = sizes.call(*problem.place)
-    have, want = problem.scalars or (), call.scalars
-    if len(want) != 1 or len(have) != 1 or not want[0] or have[0] / want[0] <= 0:
+    factor = multiplied(call, problem.argument)
+    ratio = ratio_of(problem.number, call.numbers.get(problem.argument))
+    if factor is None or ratio is None:
         return
-    ratio = have[0] / want[0]
-    sign = -1.0 if call.name in ('aten::div', 'aten::div_') else 1.0
     own = sizes.own(problem.mode, call.module)
     behind = own.index(problem.index)
     tried: list[Owners] = []
@@ -33,84 +34,94 @@ def scale_remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) 
                 continue
             tried.append(seen.owners)
             exponent = next((e for e in EXPONENTS if abs(share**e - ratio) < 1e-6 * ratio), 0)
-            if not exponent:
-                continue
-            scales = _in_all_twins(plan, sizes, problem, seen.role, back, exponent, sign * exponent)
+            scales = _in_all_twins(plan, sizes, problem, seen.role, back, exponent) if exponent else []
             if scales:
                 # A number that was explained by another size, whose share was the same by chance, is explained anew.
-                calls = {s.call for s in scales}
-                yield Remedy(scales=scales, drop_scales=[s for s in plan.scales if s.call in calls])
+                calls = {target for s in scales for target in s.calls}
+                yield Remedy(scales=scales, drop_scales=[s for s in plan.scales if calls & s.calls])
 
 
-def _in_all_twins(
-    plan: Plan, sizes: Sizes, problem: Mismatch, role: Role, back: int, exponent: float, effect: float
-) -> list[Scale]:
-    """The scale of a problem, which depends on the size that ``role`` had ``back`` calls before, in every twin."""
+def ratio_of(have: np.ndarray | None, want: np.ndarray | None) -> float | None:
+    """The positive factor between two numbers, or between two tensors of them throughout."""
+    if have is None or want is None or have.shape != want.shape or have.size == 0 or have.dtype.kind not in 'iuf':
+        return None
+    if want.dtype.kind not in 'iuf' or not want.any():
+        return None
+    place = int(np.abs(want).argmax())
+    ratio = float(have.reshape(-1)[place] / want.reshape(-1)[place])
+    return ratio if 0 < ratio < np.inf and same_numbers(np.asarray(have, float), want * ratio) else None
+
+
+def _in_all_twins(plan: Plan, sizes: Sizes, problem: Mismatch, role: Role, back: int, exponent: float) -> list[Scale]:
+    """The scale of a problem, which depends on the size that ``role`` had ``back`` calls before, in every twin.
+
+    None if it can't be undone at the problem itself.
+    """
     mode = problem.mode
-    scales = []
+    scales: list[Scale] = []
+    known = {target for s in plan.scales for target in s.calls}
     for twin, at in sizes.twins(problem, sizes.call(*problem.place).module):
-        there, own = sizes.call(mode, at), sizes.own(mode, twin)
-        place = own.index(at)
-        before = sizes.call(mode, own[place - back])
-        seen = next((s for s in sizes.at(before) if s.role == role), None)
-        k = next((k for k, entries in enumerate(there.input_axes) if entries), None)
-        if seen is None or k is None:
+        target = mode, at, problem.argument
+        if any(target in s.calls for s in scales):
             continue
-        rows = _rows(plan, there.input_axes[k], there.makers[k] or frozenset())
-        if rows:
-            keys = _multiplied(plan, [sizes.call(mode, i) for i in own[place:]], rows) or rows
-            scales.append(Scale((mode, at), keys, seen.owners, seen.size, exponent, effect, rows))
+        own = sizes.own(mode, twin)
+        place = own.index(at)
+        before = sizes.call(mode, own[place - back]) if place >= back else None
+        seen = next((s for s in sizes.at(before) if s.role == role), None) if before is not None else None
+        scale = _undone(sizes, target, seen.owners, seen.size, exponent, known) if seen is not None else None
+        if scale is not None:
+            scales.append(scale)
+        elif at == problem.index:
+            return []
     return scales
 
 
-def _multiplied(plan: Plan, calls: Sequence[Call], rows: Rows) -> Rows:
-    """Where the right operand of the next product with ``rows`` on a side is made: keys, whose scale is the score's.
+def _undone(
+    sizes: Sizes, target: Target, owners: Owners, size: int, exponent: float, known: set[Target]
+) -> Scale | None:
+    """What undoes a factor of one call, in both modes; together with calls like it in its module if need be."""
+    mode, index, argument = target
+    call = sizes.call(mode, index)
+    factor = multiplied(call, argument)
+    if factor is None:
+        return None
+    everywhere = _in_other_modes(sizes, target)
+    alike = {
+        (m, i, argument)
+        for m, k, _ in everywhere
+        for i in sizes.own(m, call.module)
+        if _alike(sizes.call(m, i), sizes.call(m, k), argument) and ((m, i, argument) not in known or i == k)
+    }
+    for rows in sizes.factors.ways(mode, index, factor[0]):
+        for targets in (everywhere, alike):
+            if sizes.factors.undone(rows, targets):
+                base = _single_base(call.numbers[argument], size, exponent)
+                return Scale(frozenset(targets), argument, rows, owners, size, exponent, factor[1], base)
+    return None
 
-    Queries may go elsewhere too, into a relative position bias for one, that no scale applies to.
-    """
-    for call in calls:
-        if call.name == 'aten::bmm' and len(call.makers) == 2:
-            left, right = (
-                _rows(plan, axes, makers) if axes and makers else {}
-                for axes, makers in zip(call.input_axes, call.makers)
-            )
-            if any(side and _same_rows(side, rows) for side in (left, right)):
-                return right
-    return {}
+
+def _single_base(number: np.ndarray, size: int, exponent: float) -> float | None:
+    """The ``base`` of a number that is ``(base * size) ** exponent`` in float32 and no more exact than that."""
+    want = float(np.ravel(number)[0])
+    base = round(abs(want) ** (1 / exponent) / size, 6)
+    exact = (base * size) ** exponent if base else 0.0
+    if number.size != 1 or want != float(np.float32(exact)):
+        return None
+    return base if number.dtype == np.float32 or want != exact else None
 
 
-def _same_rows(a: Rows, b: Rows) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+def _in_other_modes(sizes: Sizes, target: Target) -> set[Target]:
+    """The call in every traced mode: the one with as many like it before it in its module."""
+    mode, index, argument = target
+    call = sizes.call(mode, index)
+
+    def like(m: int) -> list[int]:
+        return [i for i in sizes.own(m, call.module) if _alike(sizes.call(m, i), call, argument)]
+
+    place = like(mode).index(index)
+    return {(m, like(m)[place], argument) for m in range(len(sizes.trace.calls)) if place < len(like(m))}
 
 
-def _rows(plan: Plan, entries: Sequence[tuple[tuple[int, ...], IntArray]], makers: frozenset[str]) -> Rows:
-    """Positions of parameters that carry the elements of a tensor: of its makers, or of what was factored into it."""
-    elements, params = plan.trace.elements, plan.trace.params
-    if not entries:
-        return {}
-    raw = elements.wholes(np.concatenate([ids.ravel() for _, ids in entries]))
-    # Exact ids tell queries from keys and values in one weight; a bias has the rows that it was added to.
-    hits = np.zeros(len(elements), dtype=bool)
-    hits[raw] = True
-    raw = np.concatenate([raw, *(bias[hits[weight]] for weight, bias in plan.trace.biases)])
-    hits[raw] = True
-    rows: dict[tuple[str, int], IntArray] = {}
-    for name in sorted(makers, key=lambda n: -len(plan.shapes[n])):
-        for d, line in enumerate(params[name]):
-            hit = hits[line]
-            if hit.any():
-                rows[name, d] = np.flatnonzero(hit)
-                break
-    if rows:
-        return rows
-    hits[elements.find(raw)] = True
-    for names in (makers, params):
-        for name in names:
-            for d, line in enumerate(params[name]):
-                hit = hits[elements.find(line)]
-                if hit.any() and (names is makers or (name, d) in plan.trace.producers or len(plan.shapes[name]) == 1):
-                    rows[name, d] = np.flatnonzero(hit)
-                    break
-        if rows:
-            return rows
-    return {}
+def _alike(a: Call, b: Call, argument: str) -> bool:
+    """The same operator with the same number."""
+    return a.name == b.name and same_numbers(a.numbers.get(argument), b.numbers.get(argument))

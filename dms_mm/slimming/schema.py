@@ -48,6 +48,7 @@ Name = Annotated[str, StringConstraints(max_length=1000)]
 Filled = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Key = Annotated[str, StringConstraints(pattern=r'^(0|[1-9][0-9]?)$')]
 Dim = Annotated[int, Field(ge=0, lt=100)]
+Place = Annotated[int, Field(ge=0, le=64)]
 Size = Annotated[int, Field(ge=1, lt=2**31)]
 Attribute = Annotated[Any, PlainValidator(_attribute)]
 Count = Annotated[Any, PlainValidator(_count)]
@@ -75,7 +76,7 @@ class StructureFile(_Strict):
     removed: Annotated[list[Filled], FailFast()] = []
     dropped: Annotated[list[Filled], FailFast()] = []
     renumber: bool = False
-    outputs: dict[Filled, Annotated[int, Field(ge=0, le=64)]] = {}
+    outputs: dict[Filled, Place | Filled | Annotated[list[Place | Filled | None], Field(max_length=64)]] = {}
     units: dict[Filled, UnitEntry] = {}
     resources: dict[Filled, Count] = {}
     supernet: dict[Filled, Count] = {}

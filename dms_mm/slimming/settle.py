@@ -6,18 +6,19 @@ loops here, over plans of the same units and over units, go from one to the next
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from ..mutables import DepthUnit
+from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Found, Revision, find_again
 from ..tracing import Call, IntArray, TraceError
+from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
-from .mends import known_mends, stated_widths
+from .mends import known_mends, norm_widths, stated_widths
 from .plan import Plan, Remedy, make_plan
 from .remedies import remedies
 from .sizes import Sizes
@@ -57,7 +58,8 @@ def first_plan(model: nn.Module, found: Found) -> tuple[Plan, Sizes]:
     """The plan of a model's units with what is known of its modules' attributes; no slim model has been tried."""
     plan = make_plan(model, found.trace, found.units)
     sizes = Sizes(model, plan.trace, plan.ownership)
-    return plan.mended(Remedy(mends=[*known_mends(plan, model), *stated_widths(sizes, model)])), sizes
+    known = [*known_mends(plan, model), *norm_widths(plan, model), *stated_widths(sizes, model)]
+    return plan.mended(Remedy(mends=known)), sizes
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class _Mending:
                 continue
             plan = self.plan.mended(remedy)
             after = self._try(plan, trial)
-            if after is None or after.place > problem.place:
+            if after is None or after.place > problem.place or _other_number(problem, after):
                 return _Step(plan, after, remedy.replaces)
             if partial is None and 'AssertionError' in problem.message and after.message != problem.message:
                 partial = _Step(plan, after)
@@ -143,7 +145,20 @@ class _Mending:
         if culprits:
             notes = [f'{name} is no unit, because without its blocks {problem.message}' for name in culprits]
             return Revision(dropped=culprits, notes=notes)
-        return self._freeze(problem)
+        shows = self._shows(problem, trial)
+        ties = [] if problem.argument else foreign_ties(self.plan, self.sizes, problem, trial.keep, shows)
+        if ties and changes(self.plan.trace.elements, ties):
+            return Revision(ties=ties)
+        return self._freeze(problem, blamed(self.plan, self.sizes, problem, trial.keep, shows))
+
+    def _shows(self, problem: Mismatch, trial: Trial) -> Callable[[Sequence[MutableUnit]], bool]:
+        """Whether a trial in which these units alone lose what they do in ``trial`` fails at the same point."""
+
+        def shows(units: Sequence[MutableUnit]) -> bool:
+            found = self._try(self.plan, Trial(alone(trial.keep, units), training=trial.training))
+            return found is not None and (found.place, found.argument) == (problem.place, problem.argument)
+
+        return shows
 
     def _culprits(self, trial: Trial) -> list[str]:
         """Depth units whose blocks can't be left out, if that is what fails."""
@@ -161,8 +176,15 @@ class _Mending:
                 found.append(unit.name)
         return found
 
-    def _freeze(self, problem: Mismatch) -> Revision:
-        """Freeze what the operator sees; where it sees no unit itself, whatever its module does with units."""
+    def _freeze(self, problem: Mismatch, blamed: list[IntArray]) -> Revision:
+        """Freeze elements that are to blame, or what the operator sees; where it sees no unit itself, whatever its
+        module does with units."""
+        reason = f'the slim forward fails: {problem.message}'
+        notes = [f'frozen because the slim forward failed: {problem.message}']
+        if blamed:
+            elements = np.unique(np.concatenate(blamed))
+            roots = self.plan.ownership.roots[elements]
+            return Revision(freezes=[(roots[roots >= 0], reason)], notes=notes)
         calls = self.plan.trace.calls[problem.mode]
         path = calls[problem.index].module
         group = [calls[problem.index]]
@@ -173,13 +195,17 @@ class _Mending:
             raise TraceError(
                 'a slim model does not run as traced, and no unit at that operator can be frozen: ' + problem.message
             )
-        reason = f'the slim forward fails: {problem.message}'
         parts = [self.plan.trace.elements.parts(ids) for ids in touched]
         return Revision(
             freezes=[(ids[ids >= 0], reason) for ids in parts],
-            notes=[f'frozen because the slim forward failed: {problem.message}'],
+            notes=notes,
         )
 
     def _touched(self, calls: list[Call]) -> list[IntArray]:
         entries = [entry for call in calls for axes in [*call.axes, *call.input_axes] for entry in axes]
         return [ids for _, ids in entries if self.sizes.pruned(ids)]
+
+
+def _other_number(before: Mismatch, after: Mismatch) -> bool:
+    """The same operator, of which one number less is another than the trace's."""
+    return before.place == after.place and '' != after.argument != before.argument != ''

@@ -24,9 +24,9 @@ def apply_changes(model: nn.Module, structure: Structure, changes: dict[int, Cha
     # Every new tensor is made before the first is set. The old ones are held meanwhile, so identities stay unique.
     originals = {id(x): x for module in model.modules() for _, _, x in own_tensors(module) if id(x) in changes}
     made: dict[int, Tensor] = {key: changes[key](x) for key, x in originals.items()}
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     changing = {path for path, module in modules.items() if any(id(x) in made for _, _, x in own_tensors(module))}
-    touched = changing.union(structure.attributes)
+    touched = changing.union(structure.attributes, (path.partition('.parametrizations.')[0] for path in changing))
     _follow_names(model, made)
     for path in changing:
         for store, key, x in list(own_tensors(modules[path])):
@@ -36,13 +36,18 @@ def apply_changes(model: nn.Module, structure: Structure, changes: dict[int, Cha
         for name, value in structure.attributes.get(path, {}).items():
             setattr(modules[path], name, _like(getattr(modules[path], name, None), value))
         set_layer_attributes(modules[path])
+    holders: dict[int, list[tuple[nn.Module, str]]] = {}  # a block may have several names
+    for holder in dict.fromkeys(modules.values()):
+        for name, module in holder._modules.items():
+            holders.setdefault(id(module), []).append((holder, name))
     for path in structure.removed:
         parent, _, child = path.rpartition('.')
         if path in structure.dropped:
             del modules[parent]._modules[child]
             continue
         skip = nn.Identity() if path not in structure.outputs else Skip(modules[path], structure.outputs[path])
-        setattr(modules[parent] if parent else model, child, skip)
+        for holder, name in holders[id(modules[path])]:
+            holder._modules[name] = skip
     if structure.renumber:
         close_gaps(model, structure.removed)
     return model

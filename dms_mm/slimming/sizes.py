@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ..mutables import Ownership
 from ..tracing import Call, IntArray, Trace
 from .compare import Mismatch, counted, same_name
+from .factors import Factors
 
 Owners = list[IntArray]  # elements of the positions of a dimension, (n, K) each
 
@@ -48,9 +50,16 @@ class Sizes:
                 own.setdefault(call.module, []).append(i)
             self._own.append(own)
         self._alike: dict[type, list[str]] = {}
-        for path, module in model.named_modules():
+        self._paths = dict(model.named_modules())
+        for path, module in self._paths.items():
             self._alike.setdefault(type(module), []).append(path)
         self._at: dict[int, list[Size]] = {}
+
+    @functools.cached_property
+    def factors(self) -> Factors:
+        """What follows from what in the trace."""
+        tensors: dict[str, Tensor] = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        return Factors(self.trace, {name: tuple(tensors[name].shape) for name in self.trace.params})
 
     def call(self, mode: int, index: int) -> Call:
         return self.trace.calls[mode][index]
@@ -132,6 +141,18 @@ class Sizes:
                     # A block with shifted windows, say, rolls them first.
                     twins.append((other, alike[among_like]))
         return twins
+
+    def holders(self, problem: Mismatch, path: str) -> list[tuple[str, int]]:
+        """The same for a module that may lie beside the one where the problem is: for twins of what holds both."""
+        here = self.call(*problem.place).module
+        anchor = here
+        while anchor and path != anchor and not path.startswith(anchor + '.'):
+            anchor = anchor.rpartition('.')[0]
+        if path == anchor or f'{here}.'.startswith(f'{path}.') or not path:
+            return self.twins(problem, path)
+        rest = path[len(anchor) :].lstrip('.')
+        found = [('.'.join(filter(None, (twin, rest))), at) for twin, at in self.twins(problem, anchor)]
+        return [(other, at) for other, at in found if other in self._paths]
 
 
 def same_owners(a: Sequence[IntArray], b: Sequence[IntArray]) -> bool:

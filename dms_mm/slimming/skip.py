@@ -7,22 +7,41 @@ from typing import Any
 
 from torch import nn
 
+Passed = int | str | list[int | str | None]
+
 
 class Skip(nn.Identity):
-    """A removed block that was called with more than its input, or returned a tuple: its first argument goes on.
+    """A removed block that was called with more than its input, or returned a tuple: its input goes on.
 
     Plain attributes stay, since a model may ask its blocks for them.
+
+    Args:
+        outputs: the length of the tuple that it returned, 0 for a tensor: its first argument goes on first, and None
+            stands for the others; the keyword of the argument that goes on alone; or for each entry of the tuple the
+            place or keyword of an argument, or None.
     """
 
-    def __init__(self, block: nn.Module, outputs: int = 0) -> None:
+    def __init__(self, block: nn.Module, outputs: Passed = 0) -> None:
         super().__init__()
         for name, value in vars(block).items():
             if not name.startswith('_') and type(value) in (str, int, float, bool):
                 setattr(self, name, value)
         self.outputs = outputs
 
-    def forward(self, input: Any, *args: Any, **kwargs: Any) -> Any:
-        return (input, *[None] * (self.outputs - 1)) if self.outputs else input
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        outputs = self.outputs
+        if isinstance(outputs, list):
+            return tuple([None if place is None else self._given(place, args, kwargs) for place in outputs])
+        if isinstance(outputs, str):
+            return self._given(outputs, args, kwargs)
+        input = self._given(0, args, kwargs)
+        return (input, *[None] * (outputs - 1)) if outputs else input
+
+    @staticmethod
+    def _given(place: int | str, args: Any, kwargs: Any) -> Any:
+        if isinstance(place, int):
+            return args[place] if place < len(args) else kwargs['input']
+        return kwargs[place]
 
 
 def close_gaps(model: nn.Module, removed: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from .fit import changes_of, check_fit
+from .narrow import narrow_layers, warn_of
 from .rehearsal import try_slim
 from .shrink import apply_changes, resume_mode
 from .skip import Skip
@@ -41,7 +42,23 @@ def build_slim(
     Raises:
         StructureError: unreadable or inconsistent file, a changed one, one for another architecture, or one whose slim
             model doesn't run. Names the field; the model is as it was.
+
+    Warns:
+        UserWarning: names layers so narrow that torch on this CPU trains them wrongly in channels_last.
     """
+    slim = checked_slim(model, structure, edited, example_inputs, forward_fn)
+    warn_of(narrow_layers(slim))
+    return slim
+
+
+def checked_slim(
+    model: nn.Module,
+    structure: Structure | str | os.PathLike[str],
+    edited: bool = False,
+    example_inputs: Any = None,
+    forward_fn: Callable[..., Any] | None = None,
+) -> nn.Module:
+    """:func:`build_slim` for a model that is not meant for training: it doesn't warn."""
     if isinstance(structure, Structure):
         structure.check()
     else:

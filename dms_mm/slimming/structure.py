@@ -12,6 +12,7 @@ from typing import Any
 
 from .ranges import count_ranges, shorten, to_ranges
 from .schema import FIELDS, FORMAT, REWRITE, VERSION, StructureError, check_fields, check_types
+from .skip import Passed
 
 __all__ = ['Structure', 'StructureError', 'to_ranges']
 
@@ -35,7 +36,8 @@ class Structure:
         removed: blocks that become ``nn.Identity``.
         dropped: those of them that are taken out of their ``nn.ModuleList`` instead; other names in it stay.
         renumber: containers of blocks close the gaps that removed ones leave.
-        outputs: those of them that take more than one argument or return a tuple -> its length, 0 for a tensor.
+        outputs: those of them that take more than one argument or return a tuple -> what they pass on; see
+            :class:`~.skip.Skip`.
         units: name -> kind, size, kept positions (ranges of elements).
         resources, supernet: counts of the slim model and of the supernet, per sample.
         parameters: number of named parameters of the supernet, a first check of the architecture.
@@ -50,7 +52,7 @@ class Structure:
     removed: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     renumber: bool = False
-    outputs: dict[str, int] = field(default_factory=dict)
+    outputs: dict[str, Passed] = field(default_factory=dict)
     units: dict[str, dict[str, Any]] = field(default_factory=dict)
     resources: dict[str, float] = field(default_factory=dict)
     supernet: dict[str, float] = field(default_factory=dict)

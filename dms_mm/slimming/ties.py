@@ -46,7 +46,7 @@ def width_ties(plan: Plan, sizes: Sizes, problem: Mismatch, ahead: int) -> list[
             lines = [ids for _, ids in entries[1] if ids.ndim == 1] if entries is not None else []
             found = [
                 Tie(line, other)
-                for other in _reshaped(plan, sizes, problem.mode, at, ahead)
+                for other in reshaped(plan, sizes, problem.mode, at, ahead)
                 for line in lines
                 if len(line) == len(other[0]) and not live_together(plan.trace.elements, line, other)
             ]
@@ -56,7 +56,7 @@ def width_ties(plan: Plan, sizes: Sizes, problem: Mismatch, ahead: int) -> list[
     return ties
 
 
-def _reshaped(plan: Plan, sizes: Sizes, mode: int, index: int, ahead: int) -> list[tuple[IntArray, ...]]:
+def reshaped(plan: Plan, sizes: Sizes, mode: int, index: int, ahead: int) -> list[tuple[IntArray, ...]]:
     """Lines of ids at a call and the next ones of its module: composed ones first, then every one that is pruned.
 
     A line is its ids, or several lists of ids of which each position is composed.

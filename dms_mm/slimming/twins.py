@@ -20,9 +20,10 @@ from ..resources import build_resources
 from ..tracing import IntArray, call_forward, first_batch, forget, plain_outputs
 from .chance import without_chance
 from .cut import plan_structure
+from .followed import choices
 from .plan import Plan
 from .skeleton import duplicate
-from .slim import build_slim
+from .slim import checked_slim
 
 Forward = Callable[..., Any]
 
@@ -110,7 +111,7 @@ class Twins:
         self.inputs = _cast(inputs, self.device, torch.float64, generator)
         try:
             self.model.double()
-            self.bound = 1e-5 if any(spec.single for spec, _ in plan.trace.norms.values()) else 1e-8
+            self.bound = 1e-5 if plan.single else 1e-8
             self.plain, self.flops = self._plain()
         except Exception:
             # The model makes tensors of a type of its own: what can be seen is limited by float32.
@@ -145,12 +146,14 @@ class Twins:
         return model
 
     def slim(self, keep: IntArray) -> nn.Module:
-        return build_slim(self._copy(), plan_structure(self.plan, keep, self.model))
+        return checked_slim(self._copy(), plan_structure(self.plan, keep, self.model))
 
     def compare(self, keep: IntArray, training: bool, counts: bool) -> str:
         """What is wrong with the slim model that keeps ``keep`` (N,), with its ``counts`` too, or nothing."""
         try:
-            want = self.run(self.masked(keep), training)
+            masked = self.masked(keep)
+            with self._choices(masked, None) as noted:
+                want = self.run(masked, training)
         except Exception as error:
             if training and not self._runs_in_training():
                 self.trains = False
@@ -158,7 +161,7 @@ class Twins:
             return f'the masked model fails: {type(error).__name__}: {error}'
         try:
             slim = self.slim(keep)
-            with counted() if counts else contextlib.nullcontext() as counter:
+            with counted() if counts else contextlib.nullcontext() as counter, self._choices(slim, noted):
                 have = self.run(slim, training)
         except Exception as error:
             return f'the slim model fails: {type(error).__name__}: {error}'
@@ -166,6 +169,10 @@ class Twins:
         if apart > self.bound:
             return f'masked and slim model differ by {apart:.1e}'
         return '' if counter is None else self._miscounted(slim, counter.get_total_flops(), keep)
+
+    def _choices(self, model: nn.Module, noted: Any) -> Any:
+        """The slim model follows the masked one where data decide."""
+        return choices(model, noted, 10 * self.bound) if self.plan.trace.decisions else contextlib.nullcontext()
 
     def _runs_in_training(self) -> bool:
         try:

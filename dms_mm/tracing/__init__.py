@@ -4,8 +4,8 @@ from .caches import forget
 from .carriers import Carriers, carriers_of
 from .dispatch import TraceError, Tracer
 from .elements import Elements, IntArray
-from .findings import Call, Cost, Gate, Trace
-from .forward import trace
+from .findings import Call, Cost, Entries, Gate, Numbers, Trace, Value, layer_of
+from .forward import names_of, trace
 from .ledger import Ledger
 from .running import call_forward, first_batch, plain_outputs, run_fake, run_meta
 
@@ -14,16 +14,21 @@ __all__ = [
     'Carriers',
     'Cost',
     'Elements',
+    'Entries',
     'Gate',
     'IntArray',
     'Ledger',
+    'Numbers',
     'Trace',
     'TraceError',
     'Tracer',
+    'Value',
     'call_forward',
     'carriers_of',
     'first_batch',
     'forget',
+    'layer_of',
+    'names_of',
     'plain_outputs',
     'run_fake',
     'run_meta',

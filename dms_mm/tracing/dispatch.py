@@ -7,18 +7,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_map
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..registry import OPERATORS
 from .decisions import DECIDING, Decisions, by_positions, without_data
 from .findings import Call, Entries, Trace
+from .flow import flow_of
 from .ledger import Ledger, tensors_of
+from .numbers import Known, arguments_of, made_of_numbers, numbers_of, start_of
 from .residual import follow
 from .rules.constants import CONSTANTS
 from .rules.parts import parts_of
 from .rules.pointwise import pointwise
+from .rules.products import COUNTED
+from .values import Values
 
 
 class TraceError(RuntimeError):
@@ -27,8 +29,6 @@ class TraceError(RuntimeError):
 
 # Operators whose rules are asked although no input carries elements: of what is new, and of copies of one position.
 MADE = {*CONSTANTS, 'aten::expand'}
-# Operators that look at no tensor, and whose values are known.
-FACTORIES = {f'aten::{name}' for name in 'arange full zeros ones tril_indices triu_indices scalar_tensor'.split()}
 
 
 class Tracer(TorchDispatchMode):
@@ -57,6 +57,8 @@ class Tracer(TorchDispatchMode):
         self.suspended = 0
         self.known = known or {}
         self.decisions = Decisions()
+        self.numbers = Known()
+        self.values = Values()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -77,20 +79,26 @@ class Tracer(TorchDispatchMode):
                 self.decisions.note(self.ledger.where(), name, out)
             return out
         tensors = tensors_of((args, kwargs))
+        written = _written(func, args, kwargs)
         # In-place operators change the axes of their own input: look at them first.
         watched = self.on_call is None and not self.suspended
-        call = self._before(func, tensors, args) if watched else None
-        known = _known_value(func, tensors, args, kwargs)
-        out = self._run(func, name, tensors, known, args, kwargs)
-        if isinstance(known, torch.Tensor) and isinstance(out, torch.Tensor):
-            out._dms_value = known  # type: ignore[attr-defined]
-        if self.suspended:
-            return out
-        if call is not None:
-            self._follow(func, call, tensors, out, args, kwargs)
-        elif self.on_call is not None:
+        call = self._before(func, tensors, args, kwargs) if watched else None
+        known = self.numbers.value(func, tensors, written, args, kwargs)
+        if call is None and self.on_call is not None and not self.suspended:
             # Nothing rides along: the shapes and numbers are all that is asked for.
-            self.on_call(Call(name, self.ledger.where(), _shapes(tensors_of(out)), scalars=_numbers(name, args)))
+            call = Call(name, self.ledger.where(), [], start=start_of(func, args))
+        if call is not None and (known is None or not all(map(made_of_numbers, tensors))):
+            # What is made of numbers alone is compared where it meets something else.
+            call.numbers = numbers_of(func, args, kwargs)
+        out = self._run(func, name, tensors, known, args, kwargs)
+        self.numbers.note(out, known, tensors, written)
+        if call is None or self.suspended:
+            return out
+        if self.on_call is None:
+            self._follow(func, call, tensors, written, out, args, kwargs)
+        else:
+            call.shapes = _shapes(tensors_of(out))
+            self.on_call(call)
         return out
 
     def _run(self, func: Any, name: str, tensors: list[Any], known: Any, args: Any, kwargs: Any) -> Any:
@@ -105,7 +113,7 @@ class Tracer(TorchDispatchMode):
         with self:
             return by_positions(indices)
 
-    def _before(self, func: Any, tensors: list[Any], args: Any) -> Call:
+    def _before(self, func: Any, tensors: list[Any], args: Any, kwargs: Any) -> Call:
         name = func._schema.name
         return Call(
             name,
@@ -114,18 +122,21 @@ class Tracer(TorchDispatchMode):
             input_shapes=_shapes(tensors),
             input_axes=[list(Ledger.entries(x)) for x in tensors],
             makers=[Ledger.makers(x) for x in tensors],
-            scalars=_numbers(name, args),
+            start=start_of(func, args),
+            arguments=arguments_of(func, args, kwargs),
+            reads=[self.values.of(x) for x in tensors],
         )
 
-    def _follow(self, func: Any, call: Call, tensors: list[Any], out: Any, args: Any, kwargs: Any) -> None:
+    def _follow(
+        self, func: Any, call: Call, tensors: list[Any], written: list[Any], out: Any, args: Any, kwargs: Any
+    ) -> None:
         """Let the rule write what becomes of the ids, and complete the call."""
         sources = [name for x in tensors if (name := self.ledger.source(x))]  # an operator in place has none afterwards
-        if any(call.input_axes) or call.name in MADE or any(map(Ledger.free, tensors)):
+        if any(call.input_axes) or call.name in MADE or call.name in COUNTED or any(map(Ledger.free, tensors)):
             try:
                 self._apply(func, call.name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:
                 raise TraceError(f'rule of {call.name} failed in {call.module!r}: {error!r}') from error
-            written = _written(func, args, kwargs)
             for x, before in zip(tensors, call.makers):
                 if any(x is y for y in written):
                     self.ledger.overwrite(x, before, any(x is y for y in tensors_of(out)))
@@ -135,6 +146,16 @@ class Tracer(TorchDispatchMode):
         call.shapes = _shapes(results)
         call.axes = [list(Ledger.entries(x)) for x in results]
         call.free = [Ledger.free(x) for x in results]
+        call.gives, call.clobbers = self.values.made(results, written)
+        self.calls.append(call)
+
+    def note_whole(self, path: str, tensors: list[Any], results: list[Any]) -> None:
+        """A module was traced as one operator: ``results`` came of ``tensors``, linear in the parameters it says."""
+        linear = {o.parameter for x in results[:1] for o in flow_of(x).joint}
+        reads = [self.values.of(x) for x in tensors]
+        call = Call('whole', path, shapes=[], reads=reads)
+        call.arguments = ['linear' if value in linear else 'other' for value in reads]
+        call.gives, _ = self.values.made(results, [])
         self.calls.append(call)
 
     def _apply(self, func: Any, name: str, out: Any, args: Any, kwargs: Any) -> None:
@@ -171,34 +192,3 @@ def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
 
 def _shapes(tensors: list[Any]) -> list[tuple[int, ...]]:
     return [tuple(int(s) for s in x.shape) for x in tensors]
-
-
-def _numbers(name: str, args: Any) -> tuple[float, ...]:
-    """Plain numbers among the arguments of arithmetic: a scale that depends on a size shows here."""
-    if name.partition('::')[2] not in ('mul', 'div', 'mul_', 'div_', 'pow', 'full', 'add', 'sub'):
-        return ()
-    return tuple(float(a) for a in args if type(a) in (int, float))
-
-
-def _value(x: Any) -> Any:
-    """What is in a tensor, where that is known: constants, and what was computed from them."""
-    if isinstance(x, FakeTensor):
-        return getattr(x, '_dms_value', None)
-    return None if x.is_floating_point() else x
-
-
-def _known_value(func: Any, tensors: list[Any], args: Any, kwargs: Any) -> Any:
-    """The true result of operators on masks and indices, so that control flow may depend on them."""
-    values = {id(x): _value(x) for x in tensors}
-    if any(v is None for v in values.values()):
-        return None
-    if not tensors and func._schema.name not in FACTORIES:
-        return None
-    with _disable_current_modes():
-        true_args, true_kwargs = tree_map(lambda x: values.get(id(x), x), (args, kwargs))
-        try:
-            value = func(*true_args, **true_kwargs)
-        except Exception:
-            return None
-    small = isinstance(value, torch.Tensor) and value.numel() <= 1 << 20 and value.device.type == 'cpu'
-    return value if small or isinstance(value, (bool, int, float)) else None

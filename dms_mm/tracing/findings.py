@@ -11,7 +11,16 @@ from .flow import Joint
 Axes = list[tuple[int, IntArray]]
 Entries = list[tuple[tuple[int, ...], IntArray]]
 ParamDim = tuple[str, int]
+Value = int | str | None
+Numbers = dict[str, Any]  # argument -> array
+Passed = int | str | list[int | str | None]
 NO_CHANNELS = 'no channels: '  # begins the reason of a freeze that no report need tell
+
+
+def layer_of(name: str) -> str:
+    """Path of the layer that a parameter belongs to, which may be a parametrization of one."""
+    layer, parametrized, _ = name.partition('.parametrizations.')
+    return layer if parametrized else name.rpartition('.')[0]
 
 
 @dataclass
@@ -34,7 +43,13 @@ class Call:
     input_shapes: list[tuple[int, ...]] = field(default_factory=list)
     input_axes: list[Entries] = field(default_factory=list)
     makers: list[frozenset[str] | None] = field(default_factory=list)
-    scalars: tuple[float, ...] = ()
+    numbers: Numbers = field(default_factory=dict)  # what it got by argument, lengths aside
+    start: tuple[int, int] | None = None  # dimension of a slice, and where it begins
+    arguments: list[str] = field(default_factory=list)  # of its tensors
+    # Values of its tensors and of its results, by number or by the name of a parameter; and what it wrote over besides.
+    reads: list[Value] = field(default_factory=list)
+    gives: list[Value] = field(default_factory=list)
+    clobbers: list[Value] = field(default_factory=list)
     # Output dimensions of copies, whose length follows some other tensor.
     free: list[set[int]] = field(default_factory=list)
 
@@ -69,6 +84,9 @@ class Trace:
     grouped: dict[str, str] = field(default_factory=dict)  # weight of a grouped conv -> 'groups' | 'width'
     costs: list[Cost] = field(default_factory=list)
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
+    normed: dict[str, tuple[str, int]] = field(
+        default_factory=dict
+    )  # direction of a weight_norm -> gain, its dimension
     requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
     requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
     biases: list[tuple[IntArray, IntArray]] = field(default_factory=list)  # rows of a weight, entries of its bias
@@ -80,8 +98,8 @@ class Trace:
     made: dict[str, Joint] = field(default_factory=dict)  # module -> what its output scales with
     uses: dict[str, list[frozenset[str]]] = field(default_factory=dict)  # parameter -> modules running at each use
     callers: dict[str, list[frozenset[str]]] = field(default_factory=dict)  # module -> modules running at each call
-    calling: dict[str, None] = field(default_factory=dict)  # modules with several arguments, or a tuple as output
-    outputs: dict[str, int] = field(default_factory=dict)  # module that returns a tuple -> its length
+    # Module with several arguments, or a tuple as output -> what it passes on; see ``modules.passed_on``.
+    outputs: dict[str, Passed] = field(default_factory=dict)
     gates: dict[str, Gate] = field(default_factory=dict)  # block -> its part of a concatenation
     norms: dict[str, tuple[Any, IntArray]] = field(default_factory=dict)  # statistics over these elements
     standardised: dict[str, tuple[Any, IntArray | None]] = field(default_factory=dict)  # convs, their inputs
@@ -90,9 +108,17 @@ class Trace:
     group_norms: dict[str, tuple[int, IntArray]] = field(default_factory=dict)  # whole groups of these go
     atomic: dict[str, None] = field(default_factory=dict)  # modules whose operators are not looked at
     io: dict[str, tuple[Any, Any]] = field(default_factory=dict)  # module -> (shape, axes) of input and output
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)  # module -> between which its inputs lie
     order: list[str] = field(default_factory=list)  # modules in the order of their first call
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # module or tensor of several names -> all of them
     unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something
+    results: list[set[Value]] = field(default_factory=list)  # per mode the values that a forward returns
     used: set[str] = field(default_factory=set)
     decisions: dict[bool, Any] = field(default_factory=dict)  # training -> what data decided, see decisions.py
     caches: dict[Any, Any] = field(default_factory=dict)  # what a forward fills, see caches.py
     notes: list[str] = field(default_factory=list)
+
+    def linear(self, place: ParamDim) -> ParamDim:
+        """Where a mask for a dimension of a parameter acts: for the one that a weight_norm keeps, on its gain."""
+        gain, dim = self.normed.get(place[0], ('', -1))
+        return (gain, dim) if place[1] == dim else place

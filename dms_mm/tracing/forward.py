@@ -16,6 +16,7 @@ from .findings import Trace
 from .ledger import Ledger, tensors_of
 from .process import same_process
 from .running import Forward, call_forward, plain_outputs, record, run_fake
+from .siblings import tie_unused
 from .state import empty, leaves, preserved
 
 
@@ -77,7 +78,7 @@ def _trace(
     known: Mapping[str, Any] | None,
     decisions: dict[bool, Results],
 ) -> Trace:
-    result = Trace(decisions=decisions)
+    result = Trace(decisions=decisions, names=names_of(model))
     seen: set[int] = set()
     for name, x in list(model.named_parameters()) + list(model.named_buffers()):
         # Integer buffers are indices and counters: their positions mean nothing.
@@ -90,8 +91,17 @@ def _trace(
             found = wholes.find(model, result)
             if found:
                 return _trace(model, inputs, forward_fn, found, decisions)
-    _close(result)
+    _close(model, result)
     return result
+
+
+def names_of(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """First name -> all names, of every module, parameter and buffer that has several."""
+    found: dict[int, list[str]] = {}
+    for things in (model.named_modules, model.named_parameters, model.named_buffers):
+        for name, x in things(remove_duplicate=False):  # type: ignore[operator]
+            found.setdefault(id(x), []).append(name)
+    return {names[0]: tuple(names) for names in found.values() if len(names) > 1}
 
 
 def _trace_mode(
@@ -119,16 +129,14 @@ def _trace_mode(
     for x in tensors_of(plain_outputs(outputs)):
         for _, ids in Ledger.entries(x):
             result.elements.freeze(ids, 'an output of the model')
+    result.results.append({tracer.values.of(x) for x in tensors_of(plain_outputs(outputs))})
     result.calls.append(tracer.calls)
     carriers.add_forward(tracer.ledger)
 
 
-def _close(result: Trace) -> None:
+def _close(model: nn.Module, result: Trace) -> None:
     """Freeze what no forward used, resolve the elements, and find the producers of what was reshaped."""
-    for name, dims in result.params.items():
-        if name not in result.used:
-            for ids in dims:
-                result.elements.freeze(ids, 'not used in the traced forward')
+    tie_unused(model, result)
     result.elements.resolve()
     for source, ids in result.products:
         wanted = np.unique(result.elements.parts(ids))

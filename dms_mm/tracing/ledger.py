@@ -39,6 +39,7 @@ class Ledger:
         trace: what has been found so far.
         elements: those of the trace.
         stack: paths of the modules that are running, the innermost last.
+        called: the same by the names that their callers have for them, which differ for modules of several names.
         inputs: module -> its first tensor.
         blocks, made, uses, callers: this forward's part of ``sums`` and the others of the trace.
     """
@@ -48,6 +49,7 @@ class Ledger:
         self.elements = trace.elements
         self.record_costs = record_costs
         self.stack: list[str] = ['']
+        self.called: list[str] = ['']
         self.inputs: dict[str, Any] = {}
         self.blocks: dict[str, tuple[Joint, ...] | None] = {}
         self.made: dict[str, Joint] = {}
@@ -65,8 +67,19 @@ class Ledger:
                     self._end = max(self._end, int(ids[-1]) + 1)
 
     def where(self) -> str:
-        """Path of the running module."""
-        return self.stack[-1]
+        """Path of the running module, by the name that its caller has for it."""
+        return self.called[-1]
+
+    def enter(self, path: str, names: Sequence[str] = ()) -> None:
+        """A module begins to run; ``names`` are all of its names if it has several."""
+        callers = (caller + '.' if caller else '' for caller in reversed(self.called))
+        inside = (name for caller in callers for name in names if name.startswith(caller))
+        self.stack.append(path)
+        self.called.append(next(inside, path))
+
+    def leave(self) -> None:
+        self.stack.pop()
+        self.called.pop()
 
     # -- what a tensor's positions are
     @staticmethod
@@ -152,7 +165,7 @@ class Ledger:
     def mix(self, axes: Sequence[tuple[Any, IntArray]], reason: str) -> None:
         """Freeze what an operator mixes, unless its module turns out to run on what lives alone."""
         if axes:
-            self.trace.stuck[self.where()] = None
+            self.trace.stuck[self.stack[-1]] = None
         self.freeze(axes, reason)
 
     # -- who takes the masks
@@ -176,7 +189,7 @@ class Ledger:
         source = self.source(tensor)
         for ids in lists:
             owners = [owner for owner in self._owners_of([ids]) if owner[0] == source]
-            self.trace.consumers.update(dict.fromkeys(owners))
+            self.trace.consumers.update(dict.fromkeys(self.trace.linear(owner) for owner in owners))
             if not owners and source:
                 # A weight that was reshaped carries factors; the masks go wherever it has them.
                 self.trace.requests.append((frozenset([source]), ids))

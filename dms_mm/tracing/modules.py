@@ -11,6 +11,7 @@ from torch import nn
 
 from . import residual, wholes
 from .dispatch import Tracer
+from .findings import Passed
 from .ledger import Ledger, tensors_of
 
 
@@ -37,7 +38,7 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
         x = next(iter(tensors_of((args, kwargs))), None)
         _begin(tracer.ledger, path, x)
         if x is not None and tracer.on_call is None and not tracer.suspended:
-            residual.begin(path, x)
+            residual.begin(tracer.ledger, path, x)
         if tracer.suspended:
             tracer.suspended += 1
         elif x is not None and tracer.on_call is None:
@@ -46,24 +47,28 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
                 whole = wholes.recognise(module, x, Ledger.entries(x), (args[1:], kwargs if args else {}))
             if whole is not None:
                 running.append(whole)
-                tracer.ledger.trace.atomic[path] = None
+                tracer.ledger.trace.atomic.update(dict.fromkeys((path, tracer.ledger.where())))
                 tracer.suspended = 1
 
     def end(module: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
         if tracer.suspended:
             tracer.suspended -= 1
             if not tracer.suspended:
-                running.pop().trace(tracer.ledger, path, module, tensors_of((args, kwargs))[0], out)
+                tensors = tensors_of((args, kwargs))
+                running.pop().trace(tracer.ledger, path, module, tensors[0], out)
+                tracer.note_whole(path, [*tensors, *module.parameters(), *module.buffers()], tensors_of(out))
         if tracer.on_call is None and not tracer.suspended:
-            residual.end(tracer.ledger, path, out, tensors_of(out))
-        _end(tracer.ledger, path, out, len(args) + len(kwargs))
+            given = {id(x) for x in tensors_of((args, kwargs))}
+            results = tensors_of(out)
+            residual.end(tracer.ledger, path, out, [*results[:1], *(x for x in results[1:] if id(x) not in given)])
+        _end(tracer.ledger, path, out, args, kwargs)
 
     return begin, end
 
 
 def _begin(ledger: Ledger, path: str, x: Any) -> None:
-    ledger.stack.append(path)
     trace = ledger.trace
+    ledger.enter(path, trace.names.get(path, ()))
     if path not in trace.io:
         trace.order.append(path)
     trace.io[path] = (_signature(x), None)
@@ -72,15 +77,39 @@ def _begin(ledger: Ledger, path: str, x: Any) -> None:
     ledger.callers.setdefault(path, []).append(frozenset(ledger.stack))
 
 
-def _end(ledger: Ledger, path: str, out: Any, arguments: int) -> None:
-    ledger.stack.pop()
+def _end(ledger: Ledger, path: str, out: Any, args: Any, kwargs: Any) -> None:
+    ledger.leave()
     trace = ledger.trace
     first = next(iter(tensors_of(out)), None)
-    if isinstance(out, tuple):
-        trace.outputs[path] = len(out)
-    if isinstance(out, tuple) or arguments > 1:
-        trace.calling[path] = None
+    if isinstance(out, tuple) or len(args) != 1 or kwargs:
+        passed = passed_on(out, first, args, kwargs)
+        # Calls that differ in what they pass on are known by their length alone.
+        plain = len(out) if isinstance(out, tuple) else 0
+        trace.outputs[path] = passed if trace.outputs.get(path, passed) == passed else plain
     trace.io[path] = (trace.io[path][0], _signature(first))
+
+
+def passed_on(out: Any, first: Any, args: Any, kwargs: Any) -> Passed:
+    """What of a module's arguments stands where in its output, if ``first``, its first tensor, is taken for its input.
+
+    Returns:
+        The length of a tuple, 0 for a tensor, if only the first positional argument is passed on, as the first; the
+        keyword of the input of a tensor; or for each entry of a tuple the place or keyword of an argument, or None.
+    """
+    given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+    source = next((place for place, value in given if tensors_of(value)), 0)
+    if not isinstance(out, tuple):
+        return source if isinstance(source, str) else 0
+
+    def place_of(k: int, value: Any) -> int | str | None:
+        if value is first:
+            return source
+        # Numbers that are equal are one object: the argument at the same place comes first.
+        same = [place for place, x in given if x is value and value is not None]
+        return next((place for place in same if place == k), same[0] if same else None)
+
+    places = [place_of(k, value) for k, value in enumerate(out)]
+    return len(out) if places == [0, *[None] * (len(out) - 1)] else places
 
 
 def _signature(x: Any) -> Any:

@@ -25,6 +25,7 @@ ZERO_KEEPING = set(
 AFFINE: dict[str, tuple[tuple[int, ...], int | None]] = {
     'convolution': ((1,), 2), 'addmm': ((2, 1), 0), 'baddbmm': ((2, 1), 0), 'mm': ((1, 0), None),
     'bmm': ((1, 0), None), 'mv': ((0, 1), None), 'native_layer_norm': ((2,), 3), 'native_group_norm': ((1,), 2),
+    'deform_conv2d': ((1,), 4),
     **dict.fromkeys(
         ('native_batch_norm', '_native_batch_norm_legit', '_native_batch_norm_legit_no_training',
          '_native_batch_norm_legit_functional', '_batch_norm_with_update', '_batch_norm_no_update'), ((1,), 2)),
@@ -37,7 +38,8 @@ SCALING = (
     | COPY
     | set(
         'permute transpose t expand reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d '
-        'slice select split split_with_sizes unbind roll flip repeat index_select '
+        'slice select split split_with_sizes unbind roll flip repeat index_select index _unsafe_index gather '
+        'unfold im2col col2im cumsum tril triu '
         'pixel_shuffle pixel_unshuffle channel_shuffle max_pool2d_with_indices max_pool3d_with_indices avg_pool1d '
         'avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d '
         'adaptive_max_pool2d upsample_nearest1d upsample_nearest2d _upsample_nearest_exact2d upsample_bilinear2d '
@@ -71,7 +73,9 @@ def follow(ledger: Ledger, func: Any, out: Any, tensors: Sequence[Any], args: An
         version,
     )
     for k, x in enumerate(results):
-        known = x.is_floating_point() and (k == 0 or not name.startswith(('native_', '_native', '_batch_norm')))
+        known = x.is_floating_point() and (
+            k == 0 or not name.startswith(('native_', '_native', '_batch_norm', '_weight_norm'))
+        )
         x._dms_flow = flow if known else Flow(data=flow.data, version=version)
         x._dms_from = None
 
@@ -82,6 +86,8 @@ def _joint(name: str, tensors: Sequence[Any], flows: Sequence[Flow], args: Any, 
         return _affine_joint(name, args, flows)
     if not flows:
         return ()
+    if name == '_weight_norm_interface':
+        return flows[1].joint  # its gain
     first, rest = flows[0], flows[1:]
     if name == 'constant_pad_nd':
         return first.joint if not any(args[2:3]) else ()
@@ -131,15 +137,19 @@ def _sums(
         if cut is not None:
             # An input within the bounds passes as it is, once nothing is added to it.
             return {path: s for path, s in sums.items() if cut[0] <= s.low and s.high <= cut[1]}
+    if name == 'addcmul' and len(tensors) == 3:
+        # The second and third multiplied, as a branch that is added to the first.
+        product = _joint('mul', tensors[1:], flows[1:], args[1:], {})
+        tensors = [tensors[0], out]
+        flows = [flows[0], Flow(any(f.data for f in flows[1:]), product)]
+        name = 'add'
     if name in ('add', 'sub') and len(tensors) == 2:
-        here = ledger.where()
         result = {}
         for k, (x, branch) in enumerate(((0, 1), (1, 0))):
             if tuple(out.shape) != tuple(tensors[x].shape) or (k and (name == 'sub' or kwargs.get('alpha', 1) != 1)):
                 continue
             for path, s in flows[x].sums.items():
-                inside = path == here or here.startswith(path + '.')
-                if inside and flows[branch].data and path not in flows[branch].sums:
+                if path in ledger.stack and flows[branch].data and path not in flows[branch].sums:
                     result[path] = s._replace(branches=(*s.branches, flows[branch].joint))
         return result
     return {}
@@ -154,9 +164,11 @@ def _order(name: str, ndim: int, args: Any) -> list[int]:
     return order
 
 
-def begin(path: str, x: Any) -> None:
+def begin(ledger: Ledger, path: str, x: Any) -> None:
     """A module begins with ``x`` as its first tensor."""
     flow = flow_of(x)
+    low, high = ledger.trace.bounds.get(path, (flow.low, flow.high))
+    ledger.trace.bounds[path] = min(low, flow.low), max(high, flow.high)
     own = Sum(plain(x.shape), (), flow.low, flow.high)
     x._dms_flow = replace(flow, sums={**flow.sums, path: own}, version=x._version)
 

@@ -120,6 +120,7 @@ def _fakes(model: nn.Module, mode: FakeTensorMode, tracer: Tracer) -> dict[int, 
             fakes[id(x)] = fake = fake_copy(mode, x)
             if name in params:
                 tracer.ledger.put(fake, list(enumerate(params[name])), name, frozenset([name]))
+            fake._dms_value_id = name  # type: ignore[attr-defined]
             learnt = isinstance(x, nn.Parameter) and name in params
             fake._dms_flow = Flow(False, (Origin(parameter=name),) if learnt else ())  # type: ignore[attr-defined]
     return fakes

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils._pytree import tree_map
-from torch.utils.flop_counter import FlopCounterMode
 
 import dms_mm
 from dms_mm.slimming.trials import random_keep
-from dms_mm.slimming.twins import difference
+from dms_mm.slimming.twins import counted, difference
 from dms_mm.tracing import call_forward, first_batch, plain_outputs
 
 
@@ -72,7 +71,7 @@ def check_exact(model, inputs, forward_fn=None, bound=1e-9, **options):
         for training in (False, True):
             masked, small = copy.deepcopy(space).model.train(training), copy.deepcopy(slim).train(training)
             want = _outputs(masked, inputs, forward_fn)
-            with FlopCounterMode(display=False) as counter:
+            with counted() as counter:
                 have = _outputs(small, inputs, forward_fn)
             assert difference(want, have) < bound, f'{name}, training={training}'
             # What data decide goes another way with other weights.

@@ -86,6 +86,8 @@ def shortened(path, root, folder, with_teacher, full):
         child.setdefault('model', {})['distillation'] = dict(
             teacher=teacher, teacher_checkpoint=str(folder / 'teacher')
         )
+    # Two runs of one name in one second would write to one log.
+    child['experiment_name'] = '-'.join(folder.parts[-2:])
     text = '\n'.join(f'{k} = {v!r}' for k, v in child.items())
     (folder / 'config.py').write_text(f'_base_ = {str(path)!r}\n{text}\n')
     return folder / 'config.py'

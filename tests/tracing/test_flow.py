@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torchvision  # noqa: F401 -- its operators
 
 from dms_mm.tracing.arrangement import permuted, plain
 from dms_mm.tracing.flow import Flow
@@ -42,6 +43,14 @@ SAMPLES = {
     'flip': [lambda x: (x, [1, 2])],
     'repeat': [lambda x: (x, [1, 2, 1, 1])],
     'index_select': [lambda x: (x, 1, PLACE)],
+    'index': [lambda x: (x, [None, PLACE])],
+    '_unsafe_index': [lambda x: (x, [None, PLACE])],
+    'gather': [lambda x: (x, 1, PLACE.view(1, 3, 1, 1).expand(2, 3, 6, 6))],
+    'unfold': [lambda x: (x, 2, 3, 1)],
+    'im2col': [lambda x: (x, [2, 2], [1, 1], [0, 0], [2, 2])],
+    'col2im': [lambda x: (x.view(2, 16, 9), [4, 4], [2, 2], [1, 1], [0, 0], [1, 1])],
+    'tril': [lambda x: (x,)],
+    'triu': [lambda x: (x, 1)],
     'pixel_shuffle': [lambda x: (x, 2)],
     'pixel_unshuffle': [lambda x: (x, 2)],
     'channel_shuffle': [lambda x: (x, 2)],
@@ -105,6 +114,12 @@ SAMPLES = {
         lambda x: (x, torch.randn(3, 4, 2, 2), torch.randn(3), [1, 1], [0, 0], [1, 1], False, [0, 0], 1),
         lambda x: (x, torch.randn(4, 3, 2, 2), None, [2, 2], [0, 0], [1, 1], True, [0, 0], 1),
     ],
+    'deform_conv2d': [
+        lambda x: (
+            x, torch.randn(3, 4, 2, 2), torch.randn(2, 8, 5, 5), torch.zeros(2, 1), torch.randn(3),
+            1, 1, 0, 0, 1, 1, 1, 1, False,
+        )
+    ],
     'addmm': [lambda x: (torch.randn(5), x[0, 0], torch.randn(6, 5))],
     'baddbmm': [lambda x: (torch.randn(4, 6, 5), x[0], torch.randn(4, 6, 5))],
     'mm': [lambda x: (x[0, 0], torch.randn(6, 5))],
@@ -127,7 +142,7 @@ SAMPLES = {
 def results(name, args):
     """The results that something is said of; the same random numbers at every call."""
     torch.manual_seed(1)
-    out = getattr(aten, name)(*args)
+    out = getattr(aten if hasattr(aten, name) else torch.ops.torchvision, name)(*args)
     found = [x for x in (out if isinstance(out, (tuple, list)) else [out]) if x.is_floating_point()]
     return found[:1] if name.startswith(('native_', '_native', '_batch_norm')) else found
 

@@ -107,7 +107,7 @@ class Trial(Traced):
                 if (s.name, d) in self.trace.consumers:
                     gone |= ~keep
                 for makers, wanted in asked:
-                    if s.name in makers:
+                    if any(self.trace.linear((name, d)) == (s.name, d) for name in makers):
                         gone |= self._gone(wanted, keep)
                 if gone.any():
                     base.masked_fill_(dead_of(base.shape, (d,), ids, gone, self.elements), 0)
@@ -191,6 +191,8 @@ class Trial(Traced):
 
     def _claims(self) -> Iterator[tuple[int, int, Seen, frozenset[str]]]:
         for (k, slot), seen in self.seen.items():
+            if k < 0 and seen.source in self.trace.normed:
+                continue  # only what a weight_norm makes of it is read
             for makers in {seen.makers, frozenset([seen.source]) if seen.source else None} - {None}:
                 yield k, slot, seen, makers  # type: ignore[misc]
 

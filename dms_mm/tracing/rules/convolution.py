@@ -40,7 +40,7 @@ def convolution(
         contract(ledger, x, 1, w, in_dim, 'a convolution')
         produced = ledger.along(w, out_dim)
     else:
-        produced = _grouped(ledger, out, x, w, transposed, groups)
+        produced = grouped_rows(ledger, out, x, w, transposed, groups)
     if isinstance(bias, torch.Tensor) and bias.shape[0] > 1:
         entries = ledger.along(bias, 0)
         note_bias(ledger, produced, bias)
@@ -53,7 +53,7 @@ def convolution(
     ledger.cost(places if batch else places * x.shape[0], [*([(x, 0)] if batch else []), (w, 0), (w, 1)])
 
 
-def _grouped(ledger: Ledger, out: Any, x: Any, w: Any, transposed: bool, groups: int) -> list[IntArray]:
+def grouped_rows(ledger: Ledger, out: Any, x: Any, w: Any, transposed: bool, groups: int) -> list[IntArray]:
     width, out_width = x.shape[1] // groups, out.shape[1] // groups
     xs = ledger.along(x, 1)
     ws = touching(ledger, w, {0, 1})

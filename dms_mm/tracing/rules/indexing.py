@@ -18,7 +18,7 @@ def embedding(ledger: Ledger, out: Any, weight: Any, index: Any, *args: Any, **k
     ledger.freeze(touching(ledger, weight, {0}), 'the vocabulary of an embedding')
     ledger.produce(weight, ledger.along(weight, 1))
     operands: list[Operand] = [(weight, [None, out.ndim - 1]), (index, range(index.ndim))]
-    _picked(ledger, out, operands, 'an embedding of fixed places')
+    picked(ledger, out, operands, 'an embedding of fixed places')
 
 
 @rule('_embedding_bag', '_embedding_bag_forward_only')
@@ -35,7 +35,7 @@ def embedding_bag(ledger: Ledger, out: Any, weight: Any, *args: Any, **kwargs: A
             ledger.put(result, columns, None, ledger.makers(weight) if k == 0 else None)
 
 
-def _picked(ledger: Ledger, out: Any, operands: list[Operand], acted: str) -> None:
+def picked(ledger: Ledger, out: Any, operands: list[Operand], acted: str) -> None:
     """A result that has numbers of its first operand; those of the others say which."""
     entries, copies = join(ledger, operands, acted, acted)
     ledger.put(out, entries, None, zero_makers(ledger, operands, entries, [frozenset({0})]), copies)
@@ -45,7 +45,7 @@ def _picked(ledger: Ledger, out: Any, operands: list[Operand], acted: str) -> No
 def index_select(ledger: Ledger, out: Any, x: Any, dim: int, index: Any) -> None:
     dim = wrap(dim, x.ndim)
     places = [None if d == dim else d for d in range(x.ndim)]
-    _picked(ledger, out, [(x, places), (index, [dim] * index.ndim)], f'index_select on dimension {dim}')
+    picked(ledger, out, [(x, places), (index, [dim] * index.ndim)], f'index_select on dimension {dim}')
 
 
 @rule('gather')
@@ -53,7 +53,7 @@ def gather(ledger: Ledger, out: Any, x: Any, dim: int, index: Any, *args: Any, *
     """Along other dimensions the index is as long as what it picks from."""
     dim = wrap(dim, x.ndim)
     places = [None if d == dim else d for d in range(x.ndim)]
-    _picked(ledger, out, [(x, places), (index, range(index.ndim))], 'a gather from pruned positions')
+    picked(ledger, out, [(x, places), (index, range(index.ndim))], 'a gather from pruned positions')
 
 
 def index_places(x: Any, indices: Sequence[Any]) -> tuple[list[int | None], int, int]:
@@ -80,4 +80,4 @@ def index(ledger: Ledger, out: Any, x: Any, indices: Sequence[Any]) -> None:
     places, first, _ = index_places(x, indices)
     operands: list[Operand] = [(x, places)]
     operands += [(i, [first + p for p in at if p is not None]) for i, at in broadcast(given)]
-    _picked(ledger, out, operands, 'an index into pruned positions')
+    picked(ledger, out, operands, 'an index into pruned positions')

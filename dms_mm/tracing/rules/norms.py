@@ -16,6 +16,39 @@ from .zeros import zero_makers
 ALONE = 'a normalisation that is no module of its own'
 
 
+def _whole(ledger: Ledger, x: Any) -> str | None:
+    """The parameter that a tensor is, as it is."""
+    name = ledger.source(x)
+    own = ledger.trace.params.get(name or '', [])
+    lines = [ledger.along(x, d) for d in range(x.ndim)]
+    same = len(own) == x.ndim and all(len(ids) < 2 or [ids.tolist()] == [i.tolist() for i in mine]
+                                      for ids, mine in zip(own, lines))  # fmt: skip
+    return name if same else None
+
+
+@rule('_weight_norm_interface')
+def weight_norm(ledger: Ledger, out: Any, v: Any, g: Any, dim: int = 0) -> None:
+    """``v * g / norm(v)``, the norm over all dimensions but ``dim``: over what lives, as masks come before it.
+
+    A mask along ``dim`` would leave it nothing to divide by, and goes to the gain.
+    """
+    direction, gain = _whole(ledger, v), _whole(ledger, g)
+    if direction is None or gain is None:
+        for x in (v, g):
+            ledger.freeze(ledger.entries(x), 'weight_norm of what is no parameter')
+        return
+    kept, own = ledger.along(v, dim), ledger.along(g, dim)
+    for a, b in zip(kept, own):
+        ledger.elements.union(a, b)
+        ledger.trace.biases.append((a, b))
+    ledger.trace.normed[direction] = gain, dim
+    for d in range(v.ndim):
+        if d != dim:
+            ledger.consume(v, ledger.along(v, d))
+    ledger.put(out[0], ledger.entries(v), direction, frozenset([gain]))
+    ledger.put(out[1], [(dim, ids) for ids in kept])
+
+
 @rule('native_layer_norm', '_fused_rms_norm')
 def layer_norm(ledger: Ledger, out: Any, x: Any, shape: Sequence[int], *parameters: Any) -> None:
     """What is normalised stays, and its gain and bias with it; the rest passes."""

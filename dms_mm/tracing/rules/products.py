@@ -8,9 +8,13 @@ from typing import Any
 import torch
 
 from ..elements import IntArray
+from ..flow import flow_of
 from ..ledger import Ledger
 from .layout import Operand, align, join, note_bias, touching, union_makers
 from .table import rule
+
+# What they compute is counted, whether or not anything of it is searched.
+COUNTED = {f'aten::{name}' for name in 'mm addmm bmm baddbmm addbmm convolution'.split()}
 
 
 def contract(ledger: Ledger, x: Any, x_dim: int, w: Any, w_dim: int, operator: str) -> None:
@@ -96,7 +100,8 @@ def bmm(ledger: Ledger, out: Any, x: Any, w: Any) -> None:
                 ledger.request(y, ids)
     left, right = ledger.along(x, 1), ledger.along(w, 2)
     if not (ledger.source(x) or ledger.source(w)):
-        ledger.trace.head_dims += right
+        # Values are weighted by what is not negative; a graph's edges may be.
+        ledger.trace.head_dims += right if lead or flow_of(x).low >= 0 else []
         for ids in right:
             ledger.request(w, ids)
     axes = [(0, ids) for ids in lead] + [(1, ids) for ids in left] + [(2, ids) for ids in right]

@@ -8,7 +8,8 @@ on random numbers in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...registry import WHOLES
-from ..findings import Entries
+from ..findings import NO_CHANNELS, Entries
 from ..flow import scales_with
 from ..ledger import Ledger, tensors_of
 from .probe import random_copy, settings_of, without_modes
@@ -40,6 +41,7 @@ class NormSpec:
     groups: int = 1
     single: bool = False  # computes in float32 whatever its input
     gain: str = ''
+    last: int = 1  # dimensions at the end that are normalised together, ``dim`` among them
     zero: bool = True  # without gain and bias the result is zero, behind an activation too
 
     @classmethod
@@ -81,13 +83,16 @@ def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None
         norm = torch.linalg.vector_norm(x, dim=[d for d in range(1, x.ndim) if d != dim], keepdim=True)
         y = x * (norm / ((norm * m).sum(dim, keepdim=True) + spec.eps))
     else:
-        m = (mask / mask.sum()).view(shape)
-        centred = x - (x * m).sum(dim, keepdim=True) if spec.kind == 'layer' else x
-        y = centred * torch.rsqrt((centred.square() * m).sum(dim, keepdim=True) + spec.eps)
+        dims = [dim] if spec.last == 1 else list(range(x.ndim - spec.last, x.ndim))
+        others = math.prod(x.shape[d] for d in dims if d != dim)
+        m = (mask / (mask.sum() * others)).view(shape)
+        centred = x - (x * m).sum(dims, keepdim=True) if spec.kind == 'layer' else x
+        y = centred * torch.rsqrt((centred.square() * m).sum(dims, keepdim=True) + spec.eps)
     if weight is not None:
-        y = y * (GAIN_OF[spec.gain](weight.to(y.dtype)).view(shape) + spec.offset)
+        weight = weight.view(shape) if weight.ndim == 1 else weight
+        y = y * (GAIN_OF[spec.gain](weight.to(y.dtype)) + spec.offset)
     if bias is not None:
-        y = y + bias.to(y.dtype).view(shape)
+        y = y + (bias.view(shape) if bias.ndim == 1 else bias).to(y.dtype)
     return (y + x if spec.kind == 'response' else y).to(dtype)
 
 
@@ -126,7 +131,8 @@ def recognise_norm(module: nn.Module, x: Any, entries: Entries, rest: Any = ((),
     if any(True for child in module.children() for _ in [*child.parameters(), *child.buffers()]):
         return None
     own = {k: p for k, p in module._parameters.items() if p is not None}
-    if set(own) - {*GAINS, *BIASES} or any(p.numel() != max(p.shape, default=0) for p in own.values()):
+    last = _last_of(own.values(), x)
+    if set(own) - {*GAINS, *BIASES} or (last == 1 and any(p.numel() != max(p.shape, default=0) for p in own.values())):
         return None
     if any(b is not None and b.ndim for b in module._buffers.values()):
         return None
@@ -136,7 +142,12 @@ def recognise_norm(module: nn.Module, x: Any, entries: Entries, rest: Any = ((),
         return None
     touched = {d for dims, _ in entries for d in dims}
     size = next(iter(own.values())).numel() if own else None
-    dims = [d for d in (x.ndim - 1, 1) if size is None or x.shape[d] == size]
+    if last > 1:
+        dims = [d for d in range(x.ndim - last, x.ndim) if d in touched]
+        if len(dims) != 1:
+            return None
+    else:
+        dims = [d for d in (x.ndim - 1, 1) if size is None or x.shape[d] == size]
     groups = getattr(module, 'num_groups', None)
     shapes = tuple(sorted((k, tuple(p.shape)) for k, p in own.items()))
     holds = tuple(repr(child) for child in module.children())
@@ -153,11 +164,19 @@ def recognise_norm(module: nn.Module, x: Any, entries: Entries, rest: Any = ((),
         settings_of(module),
     )
     if key not in _known:
-        _known[key] = _probe(module, x, dims, eps, groups, rest)
+        _known[key] = _probe(module, x, dims, eps, groups, rest, last)
     spec = _known[key]
     if spec is None or (spec.kind != 'group' and spec.dim not in touched):
         return None
     return spec
+
+
+def _last_of(own: Iterable[Tensor], x: Any) -> int:
+    """How many dimensions at the end of ``x`` gain and bias cover, if all of them cover several; else 1."""
+    shapes = {tuple(p.shape) for p in own}
+    shape = next(iter(shapes), ())
+    several = len(shapes) == 1 and 1 < len(shape) < x.ndim and tuple(x.shape[-len(shape) :]) == shape
+    return len(shape) if several else 1
 
 
 def _eps(module: nn.Module) -> float | None:
@@ -170,12 +189,13 @@ def _eps(module: nn.Module) -> float | None:
 
 @without_modes
 def _probe(
-    module: nn.Module, x: Any, dims: Sequence[int], eps: float | None, groups: int | None, rest: Any
+    module: nn.Module, x: Any, dims: Sequence[int], eps: float | None, groups: int | None, rest: Any, last: int
 ) -> NormSpec | None:
     trial, generator = random_copy(module)
     for dim in dict.fromkeys(dims):
         shape = [2 if d == 0 else 3 for d in range(x.ndim)]
         shape[dim] = int(x.shape[dim])
+        shape[x.ndim - last :] = map(int, x.shape[x.ndim - last :]) if last > 1 else shape[x.ndim - last :]
         data = torch.randn(shape, generator=generator, dtype=torch.float64)
         try:
             with torch.no_grad():
@@ -190,8 +210,11 @@ def _probe(
             trials = [NormSpec(kind, dim, eps, offset) for kind in ('layer', 'rms') for offset in (0.0, 1.0)]
             if groups and dim == 1 and shape[1] % groups == 0:
                 trials = [NormSpec('group', 1, eps, 0.0, groups)]
+        if last > 1:
+            trials = [replace(spec, last=last) for spec in trials]
+        else:
             trials += [replace(spec, gain=gain) for spec in trials if not spec.offset for gain in GAIN_OF if gain]
-        if x.ndim == 4 and trial._parameters:
+        if last == 1 and x.ndim == 4 and trial._parameters:
             # Transformers' response norm has its epsilon in its forward alone.
             trials.append(NormSpec('response', dim, 1e-6 if eps is None else eps))
         for spec in trials:
@@ -217,6 +240,12 @@ def trace_norm(ledger: Ledger, path: str, module: nn.Module, spec: NormSpec, x: 
     if spec.kind == 'group':
         ledger.freeze([a for a in axes if a[0] > 1], 'a normalisation over pruned positions')
         axes = [a for a in axes if a[0] == 0]
+    if spec.last > 1:
+        first = x.ndim - spec.last
+        ledger.freeze([a for a in axes if a[0] >= first], 'a normalisation over pruned positions')
+        axes = [a for a in axes if a[0] < first]
+        for p in own:
+            ledger.freeze([a for a in ledger.axes(p) if a[0] + first != spec.dim], NO_CHANNELS + 'places of a norm')
     ledger.use(own)
     if not lists:
         for p in own:
@@ -225,8 +254,9 @@ def trace_norm(ledger: Ledger, path: str, module: nn.Module, spec: NormSpec, x: 
         return
     line = ledger.elements.fuse(lists)
     for p in own:
-        for _, ids in ledger.axes(p):
-            ledger.elements.union(ids, line)
+        for d, ids in ledger.axes(p):
+            if spec.last == 1 or d + x.ndim - spec.last == spec.dim:
+                ledger.elements.union(ids, line)
     if spec.kind == 'group':
         grid = line.reshape(spec.groups, -1)
         if grid.shape[1] < spec.groups:

@@ -15,8 +15,12 @@ SAMPLES: dict[str, list[tuple[Callable[..., Any], tuple[Input, ...]]]] = {}
 
 
 def own(name: str, function: Callable[..., Any], *inputs: Input) -> None:
-    """Add a sample of ``aten::name``; inputs are shapes of float64 tensors, or functions of a generator."""
-    SAMPLES.setdefault(f'aten::{name}', []).append((function, inputs))
+    """Add a sample of ``aten::name``, or ``namespace::name``.
+
+    Args:
+        inputs: shapes of float64 tensors, or functions of a generator.
+    """
+    SAMPLES.setdefault(name if '::' in name else f'aten::{name}', []).append((function, inputs))
 
 
 def program(name: str, function: Callable[..., Any], *inputs: Input) -> None:

@@ -31,6 +31,12 @@ own('_cdist_forward', lambda x, y: torch.cdist(x, y, 1.0), (3, 4), (5, 4))
 own('_trilinear', F.bilinear, (3, 4), (3, 2), (5, 4, 2), (5,))
 own('_trilinear', F.bilinear, (2, 3, 4), (2, 3, 2), (5, 4, 2))
 own('_trilinear', F.bilinear, (3, 2), (3, 2), (2, 2, 2))
+_weight_norm = torch.ops.aten._weight_norm_interface
+own('_weight_norm_interface', lambda v, g: _weight_norm(v, g, 0), (4, 3, 2), (4, 1, 1))
+own('_weight_norm_interface', lambda v, g: _weight_norm(v, g, 0), (4, 3), (4, 1))
+own('_weight_norm_interface', lambda v, g: _weight_norm(v, g, 2), (4, 3, 5), (1, 1, 5))
+own('_weight_norm_interface', lambda x, v, g: F.linear(x, _weight_norm(v, g, 0)[0]), (2, 3), (4, 3), (4, 1))
+own('_weight_norm_interface', lambda x, v, g: F.linear(x, _weight_norm(v, g, 1)[0]), (2, 3), (4, 3), (1, 3))
 for _equation, *_shapes in (
     ('ij,jk->ik', (3, 4), (4, 5)),
     ('bij,bjk->bik', (2, 3, 4), (2, 4, 5)),

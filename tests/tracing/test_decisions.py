@@ -1,0 +1,119 @@
+"""Forwards that go one way or the other by their data: traced by what a real forward decided, cut where that stays."""
+
+import pytest
+import torch
+from torch import nn
+
+import dms_mm
+from builders.exact import check_exact
+from builders.kinds_state import KINDS, Experts, ListOfImages, Selects, Tokens, images, tokens
+from dms_mm.slimming.followed import ChoiceError, choices
+from dms_mm.tracing import TraceError, call_forward, trace
+
+MODELS = {name: make for name, kind, make in KINDS if kind == 16}
+UNITS = {
+    'nonzero': ['embed', 'hidden'],
+    'mixture of experts': ['embed', *(f'attention.experts.{k}.0' for k in range(4))],
+    'numbers in float tensors': ['stem', 'tail'],
+    'a list of images': ['body.stem', 'body.tail'],
+}
+
+
+def made(name):
+    torch.manual_seed(0)
+    model, inputs = MODELS[name]()
+    return model.eval(), inputs
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_masked_and_slim_agree(name):
+    assert list(check_exact(*made(name)).units) == UNITS[name]
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_the_real_forward_is_one_of_a_copy(name):
+    model, inputs = made(name)
+    before = {key: (x, x.clone(), x._version) for key, x in model.state_dict(keep_vars=True).items()}
+    state = torch.get_rng_state()
+    trace(model, inputs)
+    for key, x in model.state_dict(keep_vars=True).items():
+        assert x is before[key][0] and torch.equal(x, before[key][1]) and x._version == before[key][2]
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_mask_takes_the_positions_that_it_took_in_a_real_forward():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Linear(12, 16), nn.Linear(16, 4)
+
+        def forward(self, x):
+            y = self.embed(x)
+            chosen = y[x.sum(-1) > 0]  # a mask
+            counts = [len(chosen), *(x.sum((1, 2)) > 0).tolist()]
+            return self.head(chosen).sum(0, keepdim=True) / max(1, sum(counts))
+
+    assert list(check_exact(Masked(), tokens()).units) == ['embed']
+
+
+def test_what_is_fake_decides_nothing_on_the_meta_device():
+    with pytest.raises(TraceError, match='DynamicOutputShape'):
+        dms_mm.make_searchable(Selects().to('meta'), tokens().to('meta'))
+
+
+def test_counts_are_per_image_of_a_list():
+    torch.manual_seed(0)
+    one, two = (
+        dms_mm.make_searchable(ListOfImages().eval(), ([images(1, 6)[0]] * count,)).resources() for count in (1, 2)
+    )
+    assert one == two
+
+
+def test_a_removed_block_decides_nothing():
+    """Decisions are those of their module: without a block the next one still finds its own."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Experts()
+
+        def forward(self, x):
+            return x + self.inner(x)
+
+    torch.manual_seed(0)
+    model = Tokens(nn.Sequential(Block(), Block(), Block()))
+    space = check_exact(model, tokens())
+    assert {unit.kind for unit in space.units.values()} == {'channel', 'depth'}
+
+
+def test_a_structure_file_is_tried_on_models_that_decide_by_data(tmp_path):
+    model, inputs = made('nonzero')
+    space = dms_mm.make_searchable(model, inputs)
+    space.set_keep({'embed': 5, 'hidden': 3})
+    space.structure().save(tmp_path / 'structure.json')
+    slim = dms_mm.build_slim(made('nonzero')[0], tmp_path / 'structure.json', example_inputs=inputs)
+    slim.load_state_dict(space.slim().state_dict())
+    assert torch.equal(slim(inputs), space.slim()(inputs))
+
+
+class Ranks(nn.Module):
+    """Takes the highest scores, in their order."""
+
+    def __init__(self, scores):
+        super().__init__()
+        self.scores = nn.Parameter(torch.tensor(scores, dtype=torch.float64))
+
+    def forward(self):
+        value, place = self.scores.topk(2)
+        return place.double() + value, torch.nonzero(self.scores > 0).double()
+
+
+def test_choices_are_followed_where_they_are_equal_up_to_rounding_and_otherwise_refused():
+    with choices(first := Ranks([3, 1, 3 + 1e-12]), None, 1e-9) as noted:
+        place, _ = first()
+    with choices(same := Ranks([3 + 1e-12, 1, 3]), noted, 1e-9):
+        assert torch.allclose(same()[0], place, atol=1e-9, rtol=0)
+    assert not torch.allclose(same()[0], place, atol=1e-9, rtol=0)
+    for scores, why in (([3 + 1e-3, 1, 3], 'another order'), ([3, -1, 3 + 1e-12], 'positions')):
+        with choices(other := Ranks(scores), noted, 1e-9), pytest.raises(ChoiceError, match=why):
+            call_forward(other, ())
