@@ -84,7 +84,7 @@ def weighted_norm(x: Tensor, spec: NormSpec, mask: Tensor, weight: Tensor | None
         y = x * (norm / ((norm * m).sum(dim, keepdim=True) + spec.eps))
     else:
         dims = [dim] if spec.last == 1 else list(range(x.ndim - spec.last, x.ndim))
-        others = math.prod(x.shape[d] for d in dims if d != dim)
+        others = math.prod([x.shape[d] for d in dims if d != dim])  # a compiler takes no generator
         m = (mask / (mask.sum() * others)).view(shape)
         centred = x - (x * m).sum(dims, keepdim=True) if spec.kind == 'layer' else x
         y = centred * torch.rsqrt((centred.square() * m).sum(dims, keepdim=True) + spec.eps)
