@@ -221,9 +221,11 @@ def scaled(plan: Plan, mode: int, index: int, call: Call, keep: IntArray) -> Num
         tensors = [k for k, argument in enumerate(call.arguments) if argument == name]
         if np.ndim(values) and tensors:
             k = tensors[int(place[:-1]) if place else 0]
-            if np.shape(values) == call.input_shapes[k]:
-                alive = [living(plan, call.input_axes[k], d, n, keep) for d, n in enumerate(np.shape(values))]
-                numbers[key] = values[np.ix_(*alive)]
+            if np.ndim(values) == len(call.input_shapes[k]):
+                for d, size in enumerate(call.input_shapes[k]):
+                    if values.shape[d] == size:
+                        values = values.compress(living(plan, call.input_axes[k], d, size, keep), d)
+                numbers[key] = values
     for scale in plan.scales:
         if (mode, index, scale.argument) in scale.calls:
             numbers[scale.argument] = numbers[scale.argument] * scale.ratio(keep)
@@ -241,12 +243,13 @@ def living(plan: Plan, entries: Entries, dim: int, size: int, keep: IntArray) ->
 
 
 def same_numbers(a: Any, b: Any) -> bool:
-    """Both are the same, to the precision of float32."""
+    """Both are the same, to the precision of float32; a dimension of one position stands for any number of the same."""
     if a is None or b is None:
         return a is b
     if 'U' in (a.dtype.kind, b.dtype.kind):
         return np.array_equal(a, b)
-    return a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=0, equal_nan=True)
+    fits = a.ndim == b.ndim and all(n == m or 1 in (n, m) for n, m in zip(a.shape, b.shape))
+    return fits and np.allclose(a, b, rtol=1e-6, atol=0, equal_nan=True)
 
 
 def _told(number: Any) -> str:

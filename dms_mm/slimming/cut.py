@@ -116,7 +116,7 @@ def _scales(plan: Plan, keep: IntArray, inside: tuple[str, ...]) -> dict[str, li
     """What takes back in weights how numbers in the forward change; numbers of removed blocks are no more."""
     scales: dict[str, list[list[Any]]] = {}
     for scale in plan.scales:
-        factor = scale.ratio(keep) ** -scale.sign
+        factor = scale.ratio(keep) ** (-scale.sign * scale.part)
         if factor == 1.0 or all(_module_of(plan, place).startswith(inside) for place in scale.calls):
             continue
         for (name, dim), rows in scale.rows.items():

@@ -13,50 +13,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import numpy as np
 
 from ..tracing import Call, Entries, IntArray, Trace, Value
-from ..tracing.residual import COPY, MADE, REARRANGE, SCALING
 from .plan import Rows
+from .powers import MOVED, NORMS, PIECES, PRODUCTS, SAME, WITH_BIAS, base_name, multiplied, power_of
 
-# Homogeneous in their first tensor, for positive factors.
-SAME = (SCALING - {'div'}) | set(
-    'sum cumsum gather index tril triu unfold im2col col2im view_as_real view_as_complex diagonal abs as_strided '
-    'linalg_vector_norm masked_fill constant_pad_nd'.split()
-)
-PIECES = set('slice select split split_with_sizes unbind'.split())
-MOVED = REARRANGE | COPY | PIECES | set('permute transpose t expand roll flip'.split())
-PRODUCTS = {'mm', 'bmm', 'mv', 'convolution'}
-WITH_BIAS = {'addmm', 'baddbmm', 'addbmm', 'addmv'}
-NORMS = {'native_layer_norm', 'native_group_norm'}
 MOST_WAYS, DEEPEST = 4, 60
-
-# Where an operator multiplies a tensor by a number: operator -> number -> the tensors of which one is multiplied, and
-# the sign of the power.
-FACTORS: dict[str, dict[str, tuple[tuple[str, ...], float]]] = {
-    'mul': {'other': (('self',), 1.0), 'self': (('other',), 1.0)},
-    'div': {'other': (('self',), -1.0)},
-    'add': {'alpha': (('other',), 1.0)},
-    'sub': {'alpha': (('other',), 1.0)},
-    'addcmul': {'value': (('tensor1',), 1.0)},
-    'addcdiv': {'value': (('tensor1',), 1.0)},
-    'addmm': {'alpha': (('mat1',), 1.0), 'beta': (('self',), 1.0)},
-    'addmv': {'alpha': (('mat',), 1.0), 'beta': (('self',), 1.0)},
-    'baddbmm': {'alpha': (('batch1',), 1.0), 'beta': (('self',), 1.0)},
-    'addbmm': {'alpha': (('batch1',), 1.0), 'beta': (('self',), 1.0)},
-}
-
-
-def base_name(call: Call) -> str:
-    """The operator's name, without namespace and whether it is in place."""
-    return call.name.partition('::')[2].rstrip('_') or call.name
-
-
-def multiplied(call: Call, argument: str) -> tuple[int, float] | None:
-    """The place among a call's tensors of the one that a number multiplies, and the power of the number; or None."""
-    name = base_name(call)
-    found = FACTORS.get(name, {}).get(argument)
-    if found is None or (name == 'div' and 'rounding_mode' in call.numbers):
-        return None
-    places = [call.arguments.index(tensor) for tensor in found[0] if tensor in call.arguments]
-    return (places[0], found[1]) if places else None
 
 
 class Factors:
@@ -82,30 +42,65 @@ class Factors:
 
         Of a product of two activations the keys: queries may go elsewhere too, into a position bias for one.
         """
-        call = self.trace.calls[mode][index]
-        if base_name(call) in ('baddbmm', 'addbmm') and place:
-            sides = [2, 1]
-        else:
-            sides = [place]
-            other = self._other_side(mode, call)
-            if other is not None:
-                value, entries = other
-                yield from self._rows_of(self._roots(mode, value, entries, 0))
-        for k in sides:
-            yield from self._rows_of(self._roots(mode, call.reads[k], call.input_axes[k], 0))
+        for side in self._sides(mode, index, place):
+            yield from side
 
-    def _other_side(self, mode: int, call: Call) -> tuple[Value, Entries] | None:
-        """The right operand of the product that a value becomes the left one of."""
+    def both(self, targets: Collection[tuple[int, int, str]]) -> Rows:
+        """Parameters on both sides of the products that targets are about: each may take half of a factor, where
+        several products have sides in common."""
+        rows: dict[tuple[str, int], IntArray] = {}
+        for mode, index, argument in targets:
+            place = multiplied(self.trace.calls[mode][index], argument)
+            for side in self._sides(mode, index, place[0]) if place is not None else ():
+                for key, places in next(side, {}).items():
+                    rows[key] = np.union1d(rows[key], places) if key in rows else places
+        return rows
+
+    def _sides(self, mode: int, index: int, place: int) -> list[Iterator[Rows]]:
+        call = self.trace.calls[mode][index]
+        value, entries = call.reads[place], call.input_axes[place]
+        product = base_name(call)
+        if product in ('baddbmm', 'addbmm') and place:
+            return [self._rows_of(self._roots(mode, call.reads[k], call.input_axes[k], 0)) for k in (2, 1)]
+        own = self._rows_of(self._roots(mode, value, entries, 0))
+        source = self._product_of(mode, value)
+        if source is not None:
+            # The right side comes first, and its rows with it.
+            left = self._rows_of(self._roots(mode, source.reads[0], source.input_axes[0], 0))
+            return [own, left]
+        other = self._other_side(mode, call)
+        if other is None:
+            return [own]
+        right, value, entries = other
+        theirs = self._rows_of(self._roots(mode, value, entries, 0))
+        return [theirs, own] if right else [own, theirs]
+
+    def _product_of(self, mode: int, value: Value) -> Call | None:
+        """The product of two activations that a value is, seen otherwise."""
+        for _ in range(12):
+            index = self.made[mode].get(value)
+            if index is None:
+                return None
+            call = self.trace.calls[mode][index]
+            if base_name(call) == 'bmm':
+                return call
+            if base_name(call) not in SAME:
+                return None
+            value = call.reads[0]
+        return None
+
+    def _other_side(self, mode: int, call: Call) -> tuple[bool, Value, Entries] | None:
+        """The other operand of the product that a value goes into, and whether it is the right one."""
         value = call.gives[0]
         for _ in range(12):
             users = self.users[mode].get(value, [])
             if len(users) != 1:
                 return None
             after = self.trace.calls[mode][users[0]]
-            name = base_name(after)
-            if name == 'bmm' and after.reads[0] == value:
-                return after.reads[1], after.input_axes[1]
-            if name not in SAME or after.reads[0] != value:
+            if base_name(after) == 'bmm' and value in after.reads:
+                k = 1 - after.reads.index(value)
+                return k == 1, after.reads[k], after.input_axes[k]
+            if base_name(after) not in SAME or after.reads[0] != value:
                 return None
             value = after.gives[0]
         return None
@@ -187,12 +182,13 @@ class Factors:
         return hits
 
     # -- whether it is
-    def undone(self, rows: Rows, targets: Collection[tuple[int, int, str]]) -> bool:
-        """Dividing ``rows`` by a factor undoes that the numbers at ``targets`` multiply by it, and no more."""
-        return all(self._undone(mode, rows, targets) for mode in range(len(self.trace.calls)))
+    def undone(self, rows: Rows, targets: Collection[tuple[int, int, str]], part: float = 1.0) -> bool:
+        """Dividing ``rows`` by this part of a factor undoes that the numbers at ``targets`` multiply by it, and no
+        more."""
+        return bool(rows) and all(self._undone(mode, rows, targets, part) for mode in range(len(self.trace.calls)))
 
-    def _undone(self, mode: int, rows: Rows, targets: Collection[tuple[int, int, str]]) -> bool:
-        scaled: dict[Value, float] = {name: -1.0 for name, _ in rows}
+    def _undone(self, mode: int, rows: Rows, targets: Collection[tuple[int, int, str]], share: float) -> bool:
+        scaled: dict[Value, float] = {name: -share for name, _ in rows}
         partial: set[Value] = {name for (name, d), places in rows.items() if len(places) < self.shapes[name][d]}
         for index, call in enumerate(self.trace.calls[mode]):
             powers = [scaled.get(value, 0.0) for value in call.reads]
@@ -206,7 +202,7 @@ class Factors:
                 if place is None or mixed:
                     return False
                 powers[place[0]] += 1.0
-            power = _power(call, powers)
+            power = power_of(call, powers)
             if power is None or (any(value in self.users[mode] for value in call.clobbers)):
                 return False
             pieces = base_name(call) in PIECES
@@ -229,46 +225,3 @@ class Factors:
             chosen += int(line[places].sum())
             other += int(line.sum()) - int(line[places].sum())
         return 'some' if chosen and other else 'all' if chosen else 'none'
-
-
-def _power(call: Call, powers: list[float]) -> float | None:
-    """The power of a factor in the result of an operator, None if it is not homogeneous in what is scaled."""
-    name = base_name(call)
-    if name in MADE:
-        return 0.0
-    if name == 'whole':
-        linear = {p for p, argument in zip(powers, call.arguments) if argument == 'linear'}
-        rest = any(p for p, argument in zip(powers, call.arguments) if argument != 'linear')
-        return linear.pop() if len(linear) == 1 and not rest else None
-    if not any(powers):
-        return 0.0
-    if name in SAME:
-        fill = call.numbers.get('value', np.zeros(()))
-        zero = name not in ('masked_fill', 'constant_pad_nd') or bool(((fill == 0) | np.isinf(fill)).all())
-        return powers[0] if zero and not any(powers[1:]) else None
-    if name == 'cat':
-        some = set(powers) - {0.0}
-        return some.pop() if len(some) == 1 else None
-    if name in ('add', 'sub', 'stack'):
-        return powers[0] if len(powers) > 1 and len(set(powers)) == 1 else None
-    if name == 'mul':
-        return sum(powers)
-    if name == 'div':
-        second = powers[1] if len(powers) > 1 else 0.0
-        return None if 'rounding_mode' in call.numbers else powers[0] - second
-    if name in ('mm', 'bmm', 'mv') or (name == 'convolution' and len(powers) == 2):
-        return powers[0] + powers[1]
-    if name == 'convolution':
-        return powers[2] if powers[0] + powers[1] == powers[2] else None
-    if name in WITH_BIAS:
-        ignored = bool((call.numbers.get('beta', np.ones(())) == 0).all())
-        total = powers[1] + powers[2]
-        return total if ignored or total == powers[0] else None
-    if name in ('addcmul', 'addcdiv'):
-        total = powers[1] + powers[2] * (1 if name == 'addcmul' else -1)
-        return total if total == powers[0] else None
-    if name in NORMS or 'batch_norm' in name:
-        affine = {p for p, argument in zip(powers, call.arguments) if argument in ('weight', 'bias')}
-        rest = any(p for p, argument in zip(powers, call.arguments) if argument not in ('weight', 'bias'))
-        return affine.pop() if len(affine) == 1 and not rest else None
-    return None

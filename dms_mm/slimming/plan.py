@@ -45,6 +45,7 @@ class Scale:
     exponent: float
     sign: float  # -1 if the activation is divided by the number
     base: float | None = None
+    part: float = 1.0  # of the factor that each of the rows undoes
 
     def ratio(self, keep: IntArray) -> float:
         """The slim model's number over the supernet's."""

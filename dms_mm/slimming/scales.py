@@ -8,8 +8,8 @@ import numpy as np
 
 from ..tracing import Call, IntArray
 from .compare import Mismatch, same_numbers
-from .factors import multiplied
 from .plan import Plan, Remedy, Scale, kept_of
+from .powers import multiplied
 from .sizes import Owners, Role, Sizes, same_owners
 
 EXPONENTS = (-0.25, 0.25, -0.5, 0.5, -1.0, 1.0, -2.0, 2.0)
@@ -92,11 +92,14 @@ def _undone(
         for i in sizes.own(m, call.module)
         if _alike(sizes.call(m, i), sizes.call(m, k), argument) and ((m, i, argument) not in known or i == k)
     }
-    for rows in sizes.factors.ways(mode, index, factor[0]):
+    for rows, part in (
+        *((rows, 1.0) for rows in sizes.factors.ways(mode, index, factor[0])),
+        (sizes.factors.both(alike), 0.5),
+    ):
         for targets in (everywhere, alike):
-            if sizes.factors.undone(rows, targets):
+            if sizes.factors.undone(rows, targets, part):
                 base = _single_base(call.numbers[argument], size, exponent)
-                return Scale(frozenset(targets), argument, rows, owners, size, exponent, factor[1], base)
+                return Scale(frozenset(targets), argument, rows, owners, size, exponent, factor[1], base, part)
     return None
 
 

@@ -91,14 +91,17 @@ def start_of(func: Any, args: Sequence[Any]) -> tuple[int, int] | None:
 
 
 def _array(x: torch.Tensor) -> np.ndarray:
-    """The values of a tensor: one where all are the same, and of a large one some of them and their sum."""
+    """The values of a tensor, once along dimensions where all are the same; of a large one some, and their sum."""
     with _disable_current_modes():
         x = x.detach()
         values: np.ndarray = (x.float() if x.dtype == torch.bfloat16 else x.resolve_conj().resolve_neg()).numpy()
-    flat = values.reshape(-1)
-    if flat.size and (flat == flat[0]).all():
-        return flat[0].copy()
-    return values.copy() if flat.size <= MOST_KEPT else np.append(flat[:: flat.size // MOST_KEPT], flat.sum())
+    for d, size in enumerate(values.shape):
+        first = values.take([0], d) if size > 1 else values
+        if size > 1 and (values == first).all():
+            values = first
+    if values.size > MOST_KEPT:
+        return np.append(values.reshape(-1)[:: values.size // MOST_KEPT], values.sum())
+    return values.copy()
 
 
 def value_of(x: Any) -> Any:

@@ -6,7 +6,7 @@ import torch
 import dms_mm
 from builders.exact import check_exact
 from builders.kinds_numbers import KINDS, NUMBERS
-from dms_mm.slimming.factors import FACTORS
+from dms_mm.slimming.powers import FACTORS
 
 OF_WIDTHS = [(name, make) for name, kind, make in KINDS if kind in (1, 2, 3)]
 # What a number only multiplies, and nothing between it and a layer's weights minds.

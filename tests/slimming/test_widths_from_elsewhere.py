@@ -14,7 +14,7 @@ UNITS = {
     'inlined attention of three projections': {'embed/head_dim': 4},
     'single head': SINGLE,
     'single head by math': SINGLE,
-    'non-local': {'stem': 12, 'theta/head_dim': 8, 'g/head_dim': 8},
+    'non-local': {'stem': 12, 'theta': 8, 'g': 8},
     'literal heads': {'embed': 12, 'q/head_dim': 4, 'v/head_dim': 4},
     'functional norm of a child': {'free': 7},
     'functional norm': {'free': 7},
