@@ -36,12 +36,14 @@ class Found:
     Attributes:
         blocks: depth units, those included that have no place in the bank.
         units: all units in the order of the bank.
+        least: name of a width -> fewest elements that trials found it to need.
     """
 
     trace: Trace
     options: UnitOptions
     blocks: tuple[DepthUnit, ...]
     units: tuple[MutableUnit, ...]
+    least: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Revision:
         closes_gates: copies of removed blocks stay in concatenations.
         dropped: names of depth units that are none.
         fixed_blocks: blocks that can't be removed.
+        raised: name of a width -> fewest elements that it keeps from now on.
         notes: for the report.
     """
 
@@ -70,6 +73,7 @@ class Revision:
     closes_gates: bool = False
     dropped: Sequence[str] = ()
     fixed_blocks: Sequence[str] = ()
+    raised: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -82,7 +86,7 @@ def find_units(model: nn.Module, trace: Trace, options: UnitOptions) -> Found:
     trace = _copied(trace)
     _tie_known_widths(model, trace)
     blocks = set_depth_units(find_depth_units(model, trace, options.blocks) if options.depth else [], options.units)
-    return _placed(model, trace, options, blocks, first=True)
+    return _placed(model, trace, options, blocks, {}, first=True)
 
 
 def find_again(model: nn.Module, found: Found, revision: Revision) -> Found:
@@ -97,7 +101,7 @@ def find_again(model: nn.Module, found: Found, revision: Revision) -> Found:
             close_gate(trace.elements, gate)
     blocks = [unit for unit in found.blocks if unit.name not in revision.dropped]
     blocks = [unit for unit in (_without(unit, revision.fixed_blocks) for unit in blocks) if unit.size]
-    return _placed(model, trace, found.options, blocks, first=False)
+    return _placed(model, trace, found.options, blocks, {**found.least, **revision.raised}, first=False)
 
 
 def _without(unit: DepthUnit, fixed: Sequence[str]) -> DepthUnit:
@@ -115,7 +119,14 @@ def _copied(trace: Trace) -> Trace:
     return replace(trace, elements=copy.deepcopy(trace.elements))
 
 
-def _placed(model: nn.Module, trace: Trace, options: UnitOptions, blocks: Sequence[DepthUnit], first: bool) -> Found:
+def _placed(
+    model: nn.Module,
+    trace: Trace,
+    options: UnitOptions,
+    blocks: Sequence[DepthUnit],
+    least: Mapping[str, int],
+    first: bool,
+) -> Found:
     close_gates(model, trace, blocks)
     widths = find_channel_units(
         trace,
@@ -137,7 +148,8 @@ def _placed(model: nn.Module, trace: Trace, options: UnitOptions, blocks: Sequen
     start = 0
     for index, unit in enumerate(placed):
         unit.index, unit.start, start = index, start, start + unit.size
-    return Found(trace, options, tuple(blocks), tuple(placed))
+        unit.min_keep = min(unit.size, max(unit.min_keep, least.get(unit.name, 0)))
+    return Found(trace, options, tuple(blocks), tuple(placed), least)
 
 
 def _tie_known_widths(model: nn.Module, trace: Trace) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..mutables import ChannelUnit, DepthUnit, MutableUnit
+from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Found, Revision, find_again
 from ..tracing import IntArray, first_batch
-from .parting import first_parting
+from .culprits import Comparison, take_out
 from .plan import Plan
 from .progress import Progress
 from .settle import Settled, settle
@@ -25,7 +25,6 @@ from .trials import random_keep
 from .twins import Twins
 
 MOST_MACS = 2e10  # of a forward of the example; above it, a smaller one has to be given
-MOST_CULPRITS = 8  # found in one structure before all that it cuts is frozen
 Forward = Callable[..., Any]
 
 
@@ -47,15 +46,6 @@ class Proof:
         if self.unproved:
             return f'not proved by numbers: {self.unproved}'
         return f'proved by numbers: {self.structures} slim models equal the masked one, in {self.seconds:.1f} s'
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """A structure ``keep`` (N,) bool to compare, and in which mode; its ``counts``, too."""
-
-    keep: IntArray
-    training: bool = False
-    counts: bool = False
 
 
 def settle_proved(
@@ -110,7 +100,7 @@ def prove(
         trial = replace(trial, counts=trial.counts and not whole)
         problem = twins.compare(trial.keep, trial.training, trial.counts)
         if problem:
-            return _take_out(twins, trial, problem)
+            return take_out(twins, trial, problem) or Proof(f'even with nothing cut, {problem}')
     if whole:
         return Proof(f'of the whole model, {whole}', len(trials), time.perf_counter() - start)
     return Proof('', len(trials), time.perf_counter() - start)
@@ -166,79 +156,3 @@ def _least(units: Sequence[MutableUnit], begin: int = 0, step: int = 1) -> IntAr
     for unit in [unit for unit in units if not isinstance(unit, DepthUnit)][begin::step]:
         keep[unit.start + generator.permutation(unit.size)[unit.min_keep :]] = False
     return keep
-
-
-# -- units at fault
-@dataclass(frozen=True)
-class _Part:
-    """What of a structure can be at fault by itself: the cut of a width, or a block that is out."""
-
-    unit: MutableUnit
-    gone: IntArray  # elements of the bank
-
-    @property
-    def block(self) -> str:
-        unit = self.unit
-        return unit.blocks[int(self.gone[0]) - unit.start] if isinstance(unit, DepthUnit) else ''
-
-
-def _parts(units: Sequence[MutableUnit], keep: IntArray) -> list[_Part]:
-    parts = []
-    for unit in units:
-        gone = unit.start + np.flatnonzero(~keep[unit.start : unit.start + unit.size])
-        if len(gone):
-            parts += [_Part(unit, gone[k : k + 1]) for k in range(len(gone))] if unit.kind == 'depth' else []
-            parts += [] if unit.kind == 'depth' else [_Part(unit, gone)]
-    return parts
-
-
-def _take_out(twins: Twins, trial: Comparison, problem: str) -> Revision:
-    """The units without whose cuts the structure has no problem, one after the other, by bisection."""
-    parts = _parts(twins.plan.units, trial.keep)
-    culprits: list[_Part] = []
-    notes: list[str] = []
-
-    def problem_of(some: Sequence[_Part]) -> str:
-        keep = np.ones(len(trial.keep), dtype=bool)
-        for part in some:
-            keep[part.gone] = False
-        return twins.compare(keep, trial.training, trial.counts)
-
-    while parts and problem:
-        if len(culprits) == MOST_CULPRITS:
-            culprits += parts
-            notes += [f'what else was cut is frozen with them: {", ".join(_name(p) for p in parts)}']
-            break
-        # The fewest first parts that show the problem: the last of them takes part in it.
-        low, high = 0, len(parts)
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if problem_of(parts[:middle]) else (middle, high)
-        culprit = parts.pop(high - 1)
-        culprits.append(culprit)
-        shown = [*parts[: high - 1], culprit]
-        notes.append(_note(twins, culprit, shown, trial, problem_of(shown) or problem))
-        problem = problem_of(parts)
-    reason = 'masked and slim model differ by numbers'
-    freezes = [
-        (np.concatenate([np.ravel(r) for r in part.unit.roots]), f'{reason}: {note}')
-        for part, note in zip(culprits, [*notes, *[notes[-1]] * len(culprits)])
-        if isinstance(part.unit, ChannelUnit)
-    ]
-    fixed = [part.block for part in culprits if part.block]
-    return Revision(freezes=freezes, fixed_blocks=fixed, notes=notes)
-
-
-def _name(part: _Part) -> str:
-    return f'block {part.block}' if part.block else part.unit.name
-
-
-def _note(twins: Twins, culprit: _Part, shown: Sequence[_Part], trial: Comparison, problem: str) -> str:
-    keep = np.ones(len(trial.keep), dtype=bool)
-    for part in shown:
-        keep[part.gone] = False
-    unit = culprit.unit
-    how = 'without it' if culprit.block else f'with {unit.size - len(culprit.gone)} of its {unit.size}'
-    where = first_parting(twins, keep, trial.training)
-    mode = 'training' if trial.training else 'eval'
-    return f'{_name(culprit)} stays, because {how}, in {mode} mode, {problem}{where}'
