@@ -152,7 +152,7 @@ class SearchSpace:
         Blocks keep their names in ``state_dict``, and removed ones stand as ``nn.Identity``, unless ``renumber``: then
         lists of blocks close their gaps. Only for models whose forward goes through such a list from end to end.
         """
-        plain = forget(duplicate(self.model), self.plan.trace.caches.values())
+        plain = forget(duplicate(self.model), self.plan.stale)
         return build_slim(strip(plain), self.structure(renumber))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchSpace:

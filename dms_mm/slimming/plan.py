@@ -13,6 +13,7 @@ from ..mutables import MutableUnit, Ownership, all_live, make_ownership
 from ..mutators.blocks import readers_of
 from ..mutators.find import Tie
 from ..tracing import IntArray, Trace
+from ..tracing.caches import Cache
 
 Rows = Mapping[tuple[str, int], IntArray]  # positions along a dimension of parameters
 
@@ -127,6 +128,11 @@ class Plan:
     def names(self, name: str) -> tuple[str, ...]:
         """All names of a module, parameter or buffer, given its first."""
         return self.trace.names.get(name, (name,))
+
+    @property
+    def stale(self) -> list[Cache]:
+        """What earlier forwards of the model kept, and has sizes that units can change."""
+        return [cache for cache in self.trace.caches.values() if any((self.owner(x) >= 0).any() for x in cache.ids)]
 
     def mended(self, remedy: Remedy) -> Plan:
         """This plan with the remedy's mends and scales, and without those that it drops."""

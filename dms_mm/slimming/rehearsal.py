@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from ..tracing import Trace, Tracer, call_forward, plain_outputs, run_fake
-from ..tracing.state import leaves
+from ..tracing.holders import leaves
 from .ranges import shorten
 from .schema import REWRITE, StructureError, parents, place
 from .shrink import shrink

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..tracing.caches import INTERNAL
-from ..tracing.state import State, leaves
+from ..tracing.holders import leaves
+from ..tracing.state import State
 from .fit import Change, changes_of, own_tensors
 from .layers import set_layer_attributes
 from .skip import Skip, close_gaps

@@ -11,13 +11,15 @@ from __future__ import annotations
 import collections
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from .holders import ABSENT, attributes, set_items, set_line
-from .state import ATTRIBUTE, State, Where, find, holds_tensors, leaves, preserved
+from .elements import IntArray
+from .holders import ABSENT, attributes, holds_tensors, leaves, set_items, set_line
+from .ledger import Ledger
+from .state import ATTRIBUTE, State, Where, find, preserved
 
 CONTAINERS = (dict, list, set, collections.deque)
 MOST_TRIES = 12  # forwards that look for what was kept before
@@ -34,11 +36,18 @@ class Cache:
         where: the way to its object from the model (:func:`~.state.find`).
         kind: whether it is in the object's attributes or in the object as a container.
         empty: key or name -> value before a forward, ``ABSENT`` for none; of a list or a set, all that is in it.
+        ids: the elements of what a traced forward filled it with.
     """
 
     where: Where
     kind: str
     empty: Any
+    ids: tuple[IntArray, ...] = ()
+
+    def also(self, other: Cache) -> Cache:
+        """The same, with what the forward of another mode filled."""
+        empty = {**other.empty, **self.empty} if isinstance(self.empty, dict) else self.empty
+        return replace(self, empty=empty, ids=(*self.ids, *other.ids))
 
     def forget(self, model: nn.Module) -> None:
         """Make the model's own as it is before a forward, unless there is no tensor in it."""
@@ -81,16 +90,20 @@ def filled(state: State) -> Iterator[Cache]:
         before = holder.start
         if not isinstance(before, dict):
             if holds_tensors(now) and not holds_tensors(before):
-                yield Cache(holder.where or (), holder.kind, list(before))
+                yield Cache(holder.where or (), holder.kind, list(before), _elements(now))
             continue
         new = {k for k, v in now.items() if holds_tensors(v) and not holds_tensors(before.get(k))}
         if new and holder.kind == ATTRIBUTE:
             # Numbers that go with the tensors are set back with them.
             keys = [k for k in {**before, **now} if before.get(k, ABSENT) is not now.get(k, ABSENT)]
             values = {k: before.get(k, ABSENT) for k in keys if k != 'training' and not holds_tensors(before.get(k))}
-            yield Cache(holder.where or (), holder.kind, values)
+            yield Cache(holder.where or (), holder.kind, values, _elements([now[k] for k in new]))
         elif new:
-            yield Cache(holder.where or (), holder.kind, {k: v for k, v in before.items()})
+            yield Cache(holder.where or (), holder.kind, before, _elements([now[k] for k in new]))
+
+
+def _elements(x: Any) -> tuple[IntArray, ...]:
+    return tuple(ids for tensor in leaves(x) for _, ids in Ledger.entries(tensor))
 
 
 def kept_before(model: nn.Module, run: Run) -> list[Cache]:

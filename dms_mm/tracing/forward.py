@@ -13,11 +13,12 @@ from .caches import forget, kept_before
 from .decisions import Results, undecided
 from .dispatch import TraceError, Tracer
 from .findings import Trace
+from .holders import leaves
 from .ledger import Ledger, tensors_of
 from .process import same_process
 from .running import Forward, call_forward, plain_outputs, record, run_fake
 from .siblings import tie_unused
-from .state import empty, leaves, preserved
+from .state import empty, preserved
 
 
 def trace(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> Trace:

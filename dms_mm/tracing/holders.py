@@ -6,15 +6,33 @@ import collections
 import functools
 import random
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 ABSENT: Any = object()
 CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+
+
+def leaves(x: Any) -> Iterator[Tensor]:
+    """The tensors in nested containers."""
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, Mapping):
+        for y in x.values():
+            yield from leaves(y)
+    elif isinstance(x, (list, tuple, set, frozenset, collections.deque)):
+        for y in x:
+            yield from leaves(y)
+
+
+def holds_tensors(x: Any) -> bool:
+    """A tensor, or a container with one in it."""
+    return next(leaves(x), None) is not None
 
 
 def items(x: dict[Any, Any]) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from .caches import Cache, filled
+from .caches import filled
 from .decisions import Decisions, Lists, Results
 from .dispatch import Tracer
 from .findings import Trace
@@ -102,8 +102,10 @@ def _left_as_it_is(state: State, tracer: Tracer) -> Iterator[State]:
         try:
             yield state
             if tracer.on_call is None:
-                known: dict[Any, Cache] = {(cache.where, cache.kind): cache for cache in filled(state)}
-                tracer.ledger.trace.caches = {**known, **tracer.ledger.trace.caches}
+                known = tracer.ledger.trace.caches
+                for cache in filled(state):
+                    key = cache.where, cache.kind
+                    known[key] = known[key].also(cache) if key in known else cache
         finally:
             state.restore()
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from . import holders
+from .holders import holds_tensors
 from .surroundings import results_of, surroundings
 
 # Nothing in these changes, or it isn't the model's.
@@ -229,23 +230,6 @@ def empty(caches: Iterable[Any]) -> None:
     for cache in caches:
         if holds_tensors(list(results_of(cache))):
             cache.cache_clear()
-
-
-def leaves(x: Any) -> Iterator[Tensor]:
-    """The tensors in nested containers."""
-    if isinstance(x, Tensor):
-        yield x
-    elif isinstance(x, Mapping):
-        for y in x.values():
-            yield from leaves(y)
-    elif isinstance(x, (list, tuple, set, frozenset, collections.deque)):
-        for y in x:
-            yield from leaves(y)
-
-
-def holds_tensors(x: Any) -> bool:
-    """A tensor, or a container with one in it."""
-    return next(leaves(x), None) is not None
 
 
 def find(model: nn.Module, where: Where) -> Any:

@@ -296,6 +296,9 @@ def test_a_slim_model_keeps_nothing_of_an_earlier_forward():
     model = Keeps()
     space = dms_mm.make_searchable(model, torch.zeros(2, 6))
     model(torch.randn(3, 6))
+    twin = copy.deepcopy(space).model
+    assert twin.last.is_leaf and twin.seen[0]['last'] is twin.last
+    torch.testing.assert_close(twin.last, model.last.detach())
     halve(space)
     slim = space.slim()
     assert slim.last is None and not slim.seen

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 import dms_mm
@@ -117,3 +118,20 @@ def test_choices_are_followed_where_they_are_equal_up_to_rounding_and_otherwise_
     for scores, why in (([3 + 1e-3, 1, 3], 'another order'), ([3, -1, 3 + 1e-12], 'positions')):
         with choices(other := Ranks(scores), noted, 1e-9), pytest.raises(ChoiceError, match=why):
             call_forward(other, ())
+
+
+@pytest.mark.parametrize('kernel', ['eager', 'grouped_mm'])
+def test_experts_of_a_language_model_are_searched(kernel):
+    """The grouped kernel takes rows of a multiple of 16 bytes: widths go in steps then."""
+    config = transformers.MixtralConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1, vocab_size=50,
+        intermediate_size=24, num_local_experts=3, num_experts_per_tok=2, use_cache=False,
+        attn_implementation='eager', experts_implementation=kernel,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.MixtralForCausalLM(config).eval()
+    step = 1 if kernel == 'eager' else 8
+    space = dms_mm.make_searchable(model, {'input_ids': torch.arange(24).view(2, 12)}, step=step)
+    sizes = {name: unit.size for name, unit in space.units.items()}
+    assert not space.frozen and not space.proof.unproved
+    assert sizes['model.embed_tokens'] == 16 // step and sizes['model.layers.0.mlp.experts'] == 24 // step
