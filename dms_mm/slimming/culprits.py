@@ -86,7 +86,7 @@ class _Search:
         """How many elements of some widths are enough, 0 if a few more are not."""
         for least in MORE if all(not part.block for part in parts) else ():
             fewer = [_Part(p.unit, p.gone[max(0, least - p.kept) :]) for p in parts]
-            if any(p.kept < least for p in parts) and not self.problem_of(
+            if any(p.kept < least < p.unit.size for p in parts) and not self.problem_of(
                 [*others, *(p for p in fewer if len(p.gone))]
             ):
                 return least
