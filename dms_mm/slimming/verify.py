@@ -14,6 +14,7 @@ from ..topk import TopkBank
 from ..tracing import call_forward, plain_outputs
 from .plan import Plan
 from .trials import random_keep
+from .twins import difference as relative_difference
 
 
 class Space(Protocol):
@@ -31,18 +32,6 @@ def outputs_of(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | N
     with torch.no_grad():
         leaves = tree_flatten(plain_outputs(call_forward(model, inputs, forward_fn)))[0]
     return [x.double() for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
-
-
-def relative_difference(a: list[Tensor], b: list[Tensor]) -> float:
-    """Largest difference over the largest magnitude, over all outputs."""
-    if len(a) != len(b):
-        return float('inf')
-    worst = 0.0
-    for x, y in zip(a, b):
-        if x.shape != y.shape:
-            return float('inf')
-        worst = max(worst, float((x - y).abs().max() / x.abs().max().clamp_min(1e-300)) if x.numel() else 0.0)
-    return worst
 
 
 def verify_equivalence(space: Space, inputs: Any, forward_fn: Callable[..., Any] | None = None, seed: int = 0) -> float:
