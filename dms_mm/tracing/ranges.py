@@ -13,6 +13,7 @@ ANY: Bounds = (-math.inf, math.inf)
 
 FIXED: dict[str, Bounds] = {
     'sigmoid': (0.0, 1.0), 'hardsigmoid': (0.0, 1.0), '_softmax': (0.0, 1.0), 'tanh': (-1.0, 1.0),
+    'abs': (0.0, math.inf), 'square': (0.0, math.inf),
     'exp': (0.0, math.inf), 'softplus': (0.0, math.inf), 'rand': (0.0, 1.0),
 }  # fmt: skip
 # Every value of the result is a value of the input, or lies between some of them.

@@ -414,6 +414,15 @@ def normed_blocks(make):
     return lambda: around(block(), block(), block())
 
 
+def normed_by_hand():
+    """The same by hand, at the end of residual branches."""
+
+    def block():
+        return Apply(lambda m, x: x + m.two(m.one(x).relu()), one=nn.Linear(6, 8), two=WeightNorm1(8, 6))
+
+    return nn.Sequential(nn.Linear(6, 6), block(), block(), nn.Linear(6, 4)), TOKENS
+
+
 def normed_grouped(make, transposed: bool = False):
     def model():
         layer = nn.ConvTranspose2d(8, 6, 2, stride=2) if transposed else conv(8, 8, groups=8)
@@ -659,6 +668,9 @@ KINDS = [
     *((f'{k} weight_norm of a linear', 20, normed_linear(make)) for k, make in both.items()),
     *((f'{k} weight_norm of everything', 20, normed_linear(make, None)) for k, make in both.items()),
     *((f'{k} weight_norm in a residual branch', 20, normed_blocks(make)) for k, make in both.items()),
+    *((f'{k} weight_norm of everything in a residual branch', 20, normed_blocks(lambda x, m=make: m(x, dim=None)))
+      for k, make in both.items()),
+    ('weight_norm by hand in a residual branch', 20, normed_by_hand),
     *((f'{k} weight_norm depthwise', 20, normed_grouped(make)) for k, make in both.items()),
     *((f'{k} weight_norm transposed', 20, normed_grouped(make, True)) for k, make in both.items()),
     *((f'{k} weight_norm along time', 20, normed_1d(make)) for k, make in both.items()),

@@ -160,9 +160,16 @@ HOOKED = {
     'an activation': ('tail', lambda: Block(tail=nn.GELU())),
     'a gate': ('tail', lambda: Block(tail=timm.layers.SqueezeExcite(WIDTH))),
     'a norm without gain': ('tail', lambda: Block(tail=nn.BatchNorm2d(WIDTH, affine=False))),
-    'weights made of others': ('tail', lambda: Block(tail=nn.utils.weight_norm(nn.Conv2d(WIDTH, WIDTH, 1)))),
+    'weights made of others': ('tail', lambda: Block(tail=Positive(WIDTH, WIDTH, 1))),
     'more than a weight': ('tail', lambda: Block(tail=Adapted(WIDTH, WIDTH, 1))),
 }
+
+
+class Positive(nn.Conv2d):
+    """A convolution whose weights are exponentials."""
+
+    def forward(self, x):
+        return self._conv_forward(x, self.weight.exp(), self.bias)
 
 
 class Adapted(nn.Conv2d):

@@ -108,6 +108,8 @@ SAMPLES = {
     '_softmax': [lambda x: (x, 1, False)],
     'tanh': [lambda x: (x,)],
     'exp': [lambda x: (x,)],
+    'abs': [lambda x: (x,)],
+    'square': [lambda x: (x,)],
     'softplus': [lambda x: (x,)],
     'rand': [lambda x: ([3, 4],)],
     'convolution': [

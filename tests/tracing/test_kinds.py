@@ -32,7 +32,8 @@ BLOCKS = {
     'sizes pass by keyword': 3,
     'sizes are made': 0,
     **{f'one activation{where}': 3 for where in ('', ' in place', ' inside', ' before')},
-    **{f'{how} weight_norm in a residual branch': 3 for how in ('old', 'new')},
+    **{f'{how} weight_norm{of} in a residual branch': 3 for how in ('old', 'new') for of in ('', ' of everything')},
+    'weight_norm by hand in a residual branch': 2,
 }
 ENDINGS = ('gamma', 'a number', 'a difference', 'a negative', 'a sum', 'in place', 'into', 'branch', 'the exponential')
 MOVES = ('permuted', 'reshaped', 'tokens', 'windows')
@@ -40,6 +41,8 @@ MOVES = ('permuted', 'reshaped', 'tokens', 'windows')
 PART = {
     'old weight_norm of columns': 'the norm is no operator of its own there',
     'new weight_norm of columns': 'the same',
+    'old weight_norm of everything in a residual branch': 'the same',
+    'new weight_norm of everything in a residual branch': 'the same',
     'one channel to one': 'a single channel stays',
 }
 NOTHING = {
