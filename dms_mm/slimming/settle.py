@@ -16,6 +16,7 @@ from torch import nn
 from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Found, Revision, find_again
 from ..tracing import Call, IntArray, TraceError
+from ..tracing.process import uncollected
 from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
 from .mends import known_mends, norm_widths, stated_widths
@@ -38,6 +39,7 @@ class Settled:
     notes: tuple[str, ...]
 
 
+@uncollected()
 def settle(model: nn.Module, found: Found, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> Settled:
     """The plan of a model's units that holds for slim models.
 

@@ -12,9 +12,11 @@ from torch.utils._pytree import tree_map
 from .dispatch import TraceError
 from .findings import Trace
 from .forward import trace
+from .process import uncollected
 from .running import first_batch
 
 
+@uncollected()
 def trace_both_modes(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> tuple[Trace, Any]:
     """Trace, with the batch doubled where a single sample keeps batch norms from running in training mode.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -75,3 +76,18 @@ def same_process() -> Iterator[None]:
                 write(value)
         if gpus is not None:
             torch.cuda.set_rng_state_all(gpus)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's collector of cycles, which looks through all that a trace makes some hundred times.
+
+    For work on tensors without data: what waits to be collected takes little memory.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
