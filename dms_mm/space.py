@@ -218,8 +218,8 @@ def make_searchable(
     """Find what can be removed from a model, and put masks on it, in place.
 
     Args:
-        example_inputs: a tensor, a tuple (positional) or a dict (keywords) for ``forward``; only shapes matter, and
-            counts are per sample of their first dimension.
+        example_inputs: a tensor, a tuple (positional) or a dict (keywords) for ``forward``, of a shape that
+            it takes; counts are per sample of the first dimension. Where all values are one, random ones are compared.
         ignore: modules (names or patterns) whose output channels stay.
         depth: search the number of residual blocks of each stage.
         attention: search heads, and the positions inside them.
@@ -231,10 +231,9 @@ def make_searchable(
         resources: name -> ``dict(type=..., option=...)``, resources beside MACs and parameters (docs/extend.md).
         selector: what turns ratios into masks, by name or ``dict(type=..., option=...)``.
         forward_fn: called as ``forward_fn(model, example_inputs)`` instead of ``model(...)`` while tracing.
-        verify: ``'numbers'`` (or True) runs slim models of trial structures without data and mends or freezes what they
-            can't do, and then compares slim and masked models by numbers, on random weights, in some 15 forwards of the
-            example; what differs is frozen and reported. ``'shapes'`` leaves the comparison out, False both.
-        verify_inputs: smaller inputs for the comparison, of any shape that the forward takes.
+        verify: ``'numbers'`` (or True): slim models of trial structures run without data, then slim and masked ones are
+            compared by numbers; what fails or differs is frozen. ``'shapes'`` leaves out the comparison, False both.
+        verify_inputs: smaller inputs for the comparison.
 
     Raises:
         TraceError: the model doesn't run on fake tensors. ValueError: a wrong option, or nothing to search.
