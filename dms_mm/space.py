@@ -238,10 +238,7 @@ def make_searchable(
     Raises:
         TraceError: the model doesn't run on fake tensors. ValueError: a wrong option, or nothing to search.
     """
-    if has_folds(model):
-        raise ValueError('the model is searchable already; call detach() of its search space first')
-    if verify not in ('numbers', 'shapes', True, False):
-        raise unknown('value', verify, ('numbers', 'shapes', False), where=' of `verify`')
+    _check(model, verify)
     options = UnitOptions(
         ignore=ignore, depth=depth, attention=attention, min_channels=min_channels, step=step, round_to=round_to,
         units=units or {}, blocks=blocks or {},
@@ -260,6 +257,13 @@ def make_searchable(
     if proof.unproved and verify != 'shapes' and verify:
         logging.getLogger('dms_mm').warning('%s is %s', type(model).__name__, proof)
     return space
+
+
+def _check(model: nn.Module, verify: str | bool) -> None:
+    if has_folds(model):
+        raise ValueError('the model is searchable already; call detach() of its search space first')
+    if verify not in ('numbers', 'shapes', True, False):
+        raise unknown('value', verify, ('numbers', 'shapes', False), where=' of `verify`')
 
 
 def _settled(
