@@ -35,7 +35,7 @@ class Proof:
     Attributes:
         unproved: why there was none, or nothing.
         structures: how many were compared.
-        seconds: what it took.
+        seconds: what the comparisons took, those that found something included.
     """
 
     unproved: str = ''
@@ -60,14 +60,15 @@ def settle_proved(
         TraceError, ValueError: see :func:`~.settle.settle`.
     """
     notes: list[str] = []
-    start = time.perf_counter()
+    seconds = 0.0
     while True:
         settled = settle(model, found, inputs, forward_fn)
         notes += settled.notes
+        start = time.perf_counter()
         outcome = prove(model, settled.plan, inputs, forward_fn, verify_inputs)
+        seconds += time.perf_counter() - start
         if isinstance(outcome, Proof):
-            proof = replace(outcome, seconds=time.perf_counter() - start)
-            return replace(settled, notes=tuple(notes)), proof
+            return replace(settled, notes=tuple(notes)), replace(outcome, seconds=seconds)
         notes += outcome.notes
         found = find_again(model, settled.found, outcome)
 
@@ -81,7 +82,6 @@ def prove(
     was traced, in training mode; counts by torch's own counters. At most 20 forwards of ``inputs``, or of ``smaller``
     ones, whose MACs are not compared.
     """
-    start = time.perf_counter()
     reason = _unfit(model, plan, inputs if smaller is None else smaller, MOST_MACS if smaller is None else float('inf'))
     if reason:
         return Proof(reason)
@@ -102,8 +102,8 @@ def prove(
         if problem:
             return take_out(twins, trial, problem) or Proof(f'even with nothing cut, {problem}')
     if whole:
-        return Proof(f'of the whole model, {whole}', len(trials), time.perf_counter() - start)
-    return Proof('', len(trials), time.perf_counter() - start)
+        return Proof(f'of the whole model, {whole}', len(trials))
+    return Proof('', len(trials))
 
 
 def _unfit(model: nn.Module, plan: Plan, inputs: Any, limit: float) -> str:
