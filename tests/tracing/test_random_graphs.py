@@ -1,4 +1,4 @@
-"""Equivalence over 650 random networks; those that ever failed stay in the list below."""
+"""Equivalence over 300 random networks; those that ever failed stay in the list below."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def check(seed: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('block', [*range(24), 40, 41])
+@pytest.mark.parametrize('block', [*range(10), 40, 41])
 def test_random_networks(block):
     units = [check(seed) for seed in range(25 * block, 25 * block + 25)]
     assert sum(units) > 50, 'random networks must have something to search'
