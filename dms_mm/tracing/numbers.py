@@ -80,14 +80,17 @@ def numbers_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Num
     return result
 
 
-def start_of(func: Any, args: Sequence[Any]) -> tuple[int, int] | None:
-    """The dimension of a slice and where it begins, both counted from the first."""
+def start_of(func: Any, args: Sequence[Any]) -> tuple[int, int, int] | None:
+    """The dimension of a slice, and where it begins: the first of so many positions as it steps over, and which of
+    them; all counted from the first."""
     if func is not torch.ops.aten.slice.Tensor:
         return None
     x, dim, start = (*args, 0, None)[:3] if len(args) == 1 else (*args, None)[:3]
     dim, size = dim % x.ndim, int(x.shape[dim])
     start = 0 if start is None else int(start)
-    return dim, min(max(start + size if start < 0 else start, 0), size)
+    start = min(max(start + size if start < 0 else start, 0), size)
+    phase = start % (args[4] if len(args) > 4 else 1)
+    return dim, start - phase, phase
 
 
 def _array(x: torch.Tensor) -> np.ndarray:

@@ -87,7 +87,7 @@ def _from_behind(m, x):
 CUTS = {
     'halves': (lambda m, x: _at(x, x.shape[1] // 2), (6, 6), {}, [6]),
     'halves from behind': (_from_behind, (6, 6), {}, [6]),
-    'first half alone': (lambda m, x: [x[:, : x.shape[1] // 2]], (6,), {}, [6]),
+    'first half alone': (lambda m, x: [x[:, : x.shape[1] // 2]], (6,), {}, []),  # nothing prunes the other
     'halves of an odd width': (lambda m, x: _at(x, x.shape[1] // 2), (4, 5), {}, [4]),
     'thirds': (_thirds, (4, 4, 4), {}, [4]),
     'a third': (lambda m, x: _at(x, x.shape[1] // 3), (4, 8), {}, [4]),
@@ -107,7 +107,7 @@ CUTS = {
     'tensor_split uneven': (lambda m, x: x.tensor_split(2, 1), (5, 4), {}, [4]),
     'tensor_split uneven in three': (lambda m, x: x.tensor_split(3, 1), (4, 4, 3), {}, [3]),
     'tensor_split at a width': (lambda m, x: x.tensor_split([x.shape[1] // 2], 1), (6, 6), {}, [6]),
-    'chunks uneven': (lambda m, x: x.chunk(2, 1), (5, 4), {}, [4]),
+    'chunks uneven': (lambda m, x: x.chunk(2, 1), (5, 4), {}, [3]),
     'chunks uneven in three': (lambda m, x: x.chunk(3, 1), (4, 4, 2), {}, [2]),
     'view in two': (lambda m, x: x.view(len(x), 2, x.shape[1] // 2, 6, 6).unbind(1), (6, 6), {}, [6]),
     'unflatten in two': (lambda m, x: x.unflatten(1, (2, -1)).unbind(1), (6, 6), {}, [6]),
@@ -133,8 +133,8 @@ KINDS = [
         (name, 21, _seeded(lambda c=cut, s=sizes, m=stored, n=name: Parts(c, s, _width(n, s), m)))
         for name, (cut, sizes, stored, _) in CUTS.items()
     ),
-    ('shuffle units by two', 21, _seeded(lambda: around(Unit(), Unit(), Unit()))),
-    ('shuffle units by three', 21, _seeded(lambda: around(Unit(3), Unit(3)))),
+    ('shuffle units by two', 21, _seeded(lambda: around(*(Unit(2, 16) for _ in range(3)), width=16))),
+    ('shuffle units by three', 21, _seeded(lambda: around(Unit(3, 36), width=36))),
     ('shuffle units by tensor_split', 21, _seeded(lambda: around(Unit(cut=lambda x: x.tensor_split(2, 1)), Unit()))),
     ('partial convolution by a width', 21, _seeded(lambda: around(Partial(False)))),
     ('partial convolution by an attribute', 21, _seeded(lambda: around(Partial(True)))),

@@ -104,10 +104,14 @@ def _bounds(cut: Cut, args: list[Any], kwargs: dict[str, Any], first: int) -> tu
     kwargs = dict(kwargs)
     dim = kwargs.get('dim', args[first])
     alive = cut.inputs[0][dim]
+    step = kwargs.get('step', args[first + 3] if len(args) > first + 3 else 1)
     for place, name in ((first + 1, 'start'), (first + 2, 'end')):
         given = kwargs.get(name, args[place] if place < len(args) else None)
         if given is not None and -len(alive) <= given <= len(alive):
-            value = int(alive[: given + len(alive) if given < 0 else given].sum())
+            given += len(alive) if given < 0 else 0
+            # Which of so many positions as a slice steps over is the first.
+            phase = given % step if name == 'start' else 0
+            value = int(alive[: given - phase].sum()) + phase
             if name in kwargs:
                 kwargs[name] = value
             else:

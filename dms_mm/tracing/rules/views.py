@@ -144,9 +144,11 @@ def slice_(ledger: Ledger, out: Any, x: Any, dim: int = 0, start: Any = None, en
 
 
 def tie_steps(ledger: Ledger, entries: Entries, start: Any, end: Any, step: int) -> None:
-    """Of every so many positions, those between two of them go with the first."""
+    """Of every so many positions, those between two of them go with the first; every one of them may be the first."""
     for _, ids in entries:
-        line = ids[start:end]
+        begin, end, _ = slice(start, end).indices(len(ids))
+        begin -= begin % step
+        line = ids[begin : end + (begin - end) % step]
         for k in range(0, len(line), step):
             ledger.elements.union(line[k : k + step], line[k])
 
@@ -180,7 +182,11 @@ def split_with_sizes(ledger: Ledger, out: Any, x: Any, sizes: Sequence[int], dim
 
 @rule('split', 'unsafe_split')
 def split(ledger: Ledger, out: Any, x: Any, sizes: Any, dim: int = 0) -> None:
-    """Pieces of one size, as chunk() makes them, must stay equal, or the cut moves; the last one may be smaller."""
+    """Pieces of one size, as chunk() makes them, must stay equal, or the cut moves; the last one may be smaller.
+
+    Then either it shrinks with the others, down to one position, and what these have more stays, or they do as far as
+    they stay larger.
+    """
     dim = wrap(dim, x.ndim)
     size = int(out[0].shape[dim])
     even = x.shape[dim] // size
@@ -188,8 +194,11 @@ def split(ledger: Ledger, out: Any, x: Any, sizes: Any, dim: int = 0) -> None:
         if dims == (dim,):
             ledger.elements.boxes.append((ids[: even * size].reshape(even, size), 0))
             if even < len(out):
-                tail = ids[even * size :]
-                ledger.freeze([(dims, tail), (dims, ids[: len(tail)])], 'a last piece that is smaller than the others')
+                tail, rest = ids[even * size :], size - (x.shape[dim] % size)
+                if rest < len(tail):
+                    ledger.elements.union(tail, ids[: len(tail)])
+                fixed = [tail[:1], ids[len(tail) : size]] if rest < len(tail) else [tail, ids[: len(tail)]]
+                ledger.freeze([(dims, part) for part in fixed], 'a last piece that is smaller than the others')
     _pieces(ledger, out, x, dim)
 
 

@@ -56,6 +56,8 @@ own('slice', lambda x: x[:, 1:4], (3, 6))
 own('slice', lambda x: x[..., ::2], (3, 8))
 own('slice', lambda x: torch.cat([-x[..., 1::2], x[..., ::2]], -1), (3, 8))
 own('slice', lambda x: x[:, 1:7:3], (3, 8))
+own('slice', lambda x: torch.cat([x[:, k::3] for k in (2, 0, 1)], 1), (3, 9))
+own('slice', lambda x: x[:, 5::2], (3, 9))
 own('slice', lambda x: x[:, -3:], (3, 6))
 own('slice', lambda x: x[:, :0], (3, 6))
 own('slice', lambda x: x[:, 2:3] + x, (3, 6))
@@ -63,6 +65,7 @@ for _name, _f in (('split', torch.split), ('unsafe_split', torch.unsafe_split)):
     own(_name, lambda x, f=_f: f(x, 3, 1), (2, 6))
     own(_name, lambda x, f=_f: f(x, 2, -1), (2, 3, 8))
     own(_name, lambda x, f=_f: f(x, 4, 0), (10, 3))
+    own(_name, lambda x, f=_f: f(x, 5, 1), (3, 9))
     own(_name, lambda x, f=_f: f(x, 9, 0), (4, 3))
 for _name, _f in (
     ('split_with_sizes', torch.split_with_sizes),
