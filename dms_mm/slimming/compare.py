@@ -259,9 +259,9 @@ def _told(number: Any) -> str:
     return str(values[0]) if len(values) == 1 else f'{len(values)} numbers from {values[0]} on' if values else 'none'
 
 
-def begin_of(plan: Plan, call: Call, keep: IntArray) -> tuple[int, int] | None:
+def begin_of(plan: Plan, call: Call, keep: IntArray) -> tuple[int, int, int] | None:
     """Where a slice begins when ``keep`` lives: behind what lives before it."""
     if call.start is None:
         return None
-    dim, start = call.start
-    return dim, int(living(plan, call.input_axes[0], dim, call.input_shapes[0][dim], keep)[:start].sum())
+    dim, start, phase = call.start
+    return dim, int(living(plan, call.input_axes[0], dim, call.input_shapes[0][dim], keep)[:start].sum()), phase

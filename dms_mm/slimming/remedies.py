@@ -50,6 +50,13 @@ def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Ite
         yield Remedy(ties=ties)
 
 
+def width_mends(plan: Plan, sizes: Sizes, problem: Mismatch) -> Iterator[Plan]:
+    """Plans in which an attribute of the module is a size that the operator sees, one for each that may be."""
+    for rewrite in rewrites(plan, sizes, problem, sizes.call(*problem.place).module, 0):
+        if rewrite.mends:
+            yield plan.mended(Remedy(mends=rewrite.mends))
+
+
 def _children(sizes: Sizes, path: str) -> list[str]:
     """Children of a module that store sizes of their own; layers of torch follow their parameters."""
     children = sizes.model.get_submodule(path).named_children()

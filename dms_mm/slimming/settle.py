@@ -21,11 +21,13 @@ from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
 from .mends import known_mends, norm_widths, stated_widths
 from .plan import Plan, Remedy, make_plan
-from .remedies import remedies
+from .remedies import remedies, width_mends
+from .shares import shares
 from .sizes import Sizes
 from .ties import changes
 from .trials import Trial, trial_structures
 
+REST = 'what is left of a width that is cut in equal parts'
 MOST_REPLACED = 8  # remedies that give a plan another meaning, before such are tried no more
 
 
@@ -131,7 +133,7 @@ class _Mending:
         for remedy in remedies(self.plan, self.sizes, problem, trial.keep):
             if remedy.ties:
                 if changes(self.plan.trace.elements, remedy.ties):
-                    return Revision(ties=remedy.ties)
+                    return self._shared(problem) or Revision(ties=remedy.ties)
                 continue
             if remedy.replaces and not may_replace:
                 continue
@@ -143,6 +145,9 @@ class _Mending:
                 partial = _Step(plan, after)
         if partial is not None:
             return partial
+        shared = self._shared(problem)
+        if shared is not None:
+            return shared
         culprits = self._culprits(trial) if trial.cuts_blocks else []
         if culprits:
             notes = [f'{name} is no unit, because without its blocks {problem.message}' for name in culprits]
@@ -152,6 +157,18 @@ class _Mending:
         if ties and changes(self.plan.trace.elements, ties):
             return Revision(ties=ties)
         return self._freeze(problem, blamed(self.plan, self.sizes, problem, trial.keep, shows))
+
+    def _shared(self, problem: Mismatch) -> Revision | None:
+        """Parts of a width that is cut by a share of it shrink alike, if the forward goes by that."""
+        for found in shares(self.plan, self.sizes, problem):
+            if not changes(self.plan.trace.elements, found.ties):
+                continue
+            trial = Trial(found.keep, training=bool(problem.mode))
+            for plan in (self.plan, *width_mends(self.plan, self.sizes, problem)):
+                after = self._try(plan, trial)
+                if after is None or after.place > problem.place:
+                    return Revision(ties=found.ties, freezes=[(ids, REST) for ids in found.rest])
+        return None
 
     def _shows(self, problem: Mismatch, trial: Trial) -> Callable[[Sequence[MutableUnit]], bool]:
         """Whether a trial in which these units alone lose what they do in ``trial`` fails at the same point."""

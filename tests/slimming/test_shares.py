@@ -1,0 +1,37 @@
+"""Widths that are cut by a share of them: the parts shrink alike, exactly, as far as a forward goes by the width."""
+
+import numpy as np
+import pytest
+
+import dms_mm
+from builders.exact import check_exact
+from builders.kinds_halves import CUTS, KINDS
+
+OTHERS = {
+    'shuffle units by two': [2, 8, 8, 8],
+    'shuffle units by three': [8, 12],
+    'shuffle units by tensor_split': [3, 8, 8],
+    'partial convolution by a width': [3],
+    'partial convolution by an attribute': [3, 9],
+    'gated': [2, 8, 10, 10],
+}
+
+
+@pytest.mark.parametrize(('name', 'make'), [(n, m) for n, _, m in KINDS], ids=[n for n, *_ in KINDS])
+def test_masked_and_slim_agree(name, make):
+    model, inputs = make()
+    space = check_exact(model, inputs)
+    sizes = sorted(u.size for u in space.units.values())
+    assert sizes == (sorted([*CUTS[name][3], 7]) if name in CUTS else OTHERS[name])
+    assert bool(space.frozen) == (
+        name in ('first half alone', 'literal halves', 'literal split', 'literal split, uneven')
+    )
+
+
+def test_parts_that_shrink_alike_are_removed_together():
+    model, inputs = next(make for name, _, make in KINDS if name == 'thirds')()
+    space = dms_mm.make_searchable(model, inputs)
+    space.set_keep({'stem': np.array([True, False, True, False])})
+    slim = space.slim()
+    assert slim.stem.out_channels == 6 and [m.in_channels for m in slim.parts] == [2, 2, 2]
+    assert (slim.stem.weight == model.stem.weight[[0, 2, 4, 6, 8, 10]]).all()
