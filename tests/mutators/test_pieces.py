@@ -15,6 +15,9 @@ UNITS = {
     'pieces across layers': [2, 4, 6],
     'partial convolution': [3, 3, 9],
     'pieces chunk': [6, 6],
+    'pieces halves': [6, 6],
+    'pieces even tensor_split': [6, 6],
+    'pieces slices of a width': [4, 6],
     'pieces slices': [6, 8],  # the first four stay
     'pieces tensor_split': [6, 8],
     'emptied piece': [2, 6, 8, 10],
