@@ -365,10 +365,10 @@ def shuffled(groups: int, width: int = 12, grouped: bool = False):
         return m.one(x)
 
     def model():
-        options = dict(groups=groups) if grouped else {}
+        options, out = (dict(groups=groups), 2 * groups) if grouped else ({}, 6)
         return Apply(
             lambda m, x: m.head(shuffle(m, m.stem(x).relu()).mean((2, 3))),
-            stem=conv(3, width), one=conv(width, 6, **options), head=nn.Linear(6, 4),
+            stem=conv(3, width), one=conv(width, out, **options), head=nn.Linear(out, 4),
         ), X  # fmt: skip
 
     return model
@@ -660,7 +660,7 @@ KINDS = [
     ('shuffle by two', 21, shuffled(2)),
     ('shuffle by three', 21, shuffled(3)),
     ('shuffle by three, grouped', 21, shuffled(3, grouped=True)),
-    ('shuffle by four, grouped', 21, shuffled(4, grouped=True)),
+    ('shuffle by four, grouped', 21, shuffled(4, 16, grouped=True)),
     ('shuffle units by two', 21, shuffle_units(2)),
     ('shuffle units by three', 21, shuffle_units(3)),
     *((f'{k} weight_norm', 20, normed(make)) for k, make in both.items()),
