@@ -62,7 +62,8 @@ class _Teacher:
             self.model.init_weights()
         else:
             raise ValueError("the teacher has no weights: give `teacher_checkpoint`, or timm's pretrained=True")
-        self.model.eval().requires_grad_(False)
+        self.model.eval()
+        self.model.requires_grad_(False)
 
     def __call__(self, inputs: Tensor, preprocessor: Any) -> Tensor:
         self.model.to(inputs.device)

@@ -41,7 +41,8 @@ def _weight(m: Any) -> Tensor:
             return own
     # What makes a parametrized one may go a step of its own whenever it is read in training mode.
     flags = {x: x.training for x in m.modules()}
-    weight: Tensor = m.eval().weight
+    m.eval()
+    weight: Tensor = m.weight
     for x, flag in flags.items():
         x.training = flag
     return weight

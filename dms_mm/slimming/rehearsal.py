@@ -34,8 +34,9 @@ def try_slim(model: nn.Module, structure: Structure, inputs: Any, forward_fn: Ca
         )
 
     def real(m: nn.Module) -> list[Any]:
+        m.eval()
         with torch.no_grad():
-            return _shapes(call_forward(m.eval(), inputs, forward_fn))
+            return _shapes(call_forward(m, inputs, forward_fn))
 
     tensors = [*model.parameters(), *leaves(inputs)]
     with_data = sum(x.numel() for x in model.parameters()) < MOST_VALUES and not any(x.is_meta for x in tensors)

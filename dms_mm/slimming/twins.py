@@ -136,7 +136,8 @@ class Twins:
 
     def run(self, model: nn.Module, training: bool) -> list[Tensor]:
         """Outputs of one forward in a mode."""
-        return numbers_of(model.train(training), self.inputs, self.forward_fn)
+        model.train(training)  # which gives nothing in many a class of its own
+        return numbers_of(model, self.inputs, self.forward_fn)
 
     def masked(self, keep: IntArray) -> nn.Module:
         """The copy with masks: what is not in ``keep`` (N,) is masked."""

@@ -45,7 +45,8 @@ def verify_equivalence(space: Space, inputs: Any, forward_fn: Callable[..., Any]
     """
     device = space.bank.keep.device
     double = copy.deepcopy(space)
-    double.model.double().eval()
+    double.model.double()
+    double.model.eval()
     double.bank.double()
     generator = torch.Generator().manual_seed(seed)
 
@@ -62,9 +63,9 @@ def verify_equivalence(space: Space, inputs: Any, forward_fn: Callable[..., Any]
         for unit in units:
             part = keep[unit.start : unit.start + unit.size]
             double.bank.harden(unit.index, part if unit.name in names else torch.ones_like(part))
-        return relative_difference(
-            outputs_of(double.model, data, forward_fn), outputs_of(double.slim().eval(), data, forward_fn)
-        )
+        slim = double.slim()
+        slim.eval()
+        return relative_difference(outputs_of(double.model, data, forward_fn), outputs_of(slim, data, forward_fn))
 
     # A norm that rounds to float32 inside limits what can be seen.
     bound = 1e-5 if space.plan.single else 1e-8

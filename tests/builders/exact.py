@@ -69,7 +69,9 @@ def check_exact(model, inputs, forward_fn=None, bound=1e-9, **options):
         counts = space.resources()
         assert counts['params'] == sum(p.numel() for p in slim.parameters()), f'parameters, {name}'
         for training in (False, True):
-            masked, small = copy.deepcopy(space).model.train(training), copy.deepcopy(slim).train(training)
+            masked, small = copy.deepcopy(space).model, copy.deepcopy(slim)
+            for m in (masked, small):
+                m.train(training)
             want = _outputs(masked, inputs, forward_fn)
             with counted() as counter:
                 have = _outputs(small, inputs, forward_fn)

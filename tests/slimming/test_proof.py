@@ -12,6 +12,7 @@ from builders.exact import check_exact
 from builders.small import Net
 from builders.wrong_rules import at, passes, turned, unmasked
 from dms_mm.registry import OPERATORS
+from dms_mm.slimming.verify import verify_equivalence
 
 
 class Between(nn.Module):
@@ -110,3 +111,16 @@ def test_options_of_verify():
         dms_mm.make_searchable(Net(), torch.zeros(2, 3, 16, 16), verify='number')
     space = dms_mm.make_searchable(Net(), torch.zeros(2, 3, 16, 16), verify=False)
     assert len(space.units) == 10 and space.proof.unproved
+
+
+class Silent(nn.Sequential):
+    """``train`` that returns nothing, as backbones of OpenMMLab have it."""
+
+    def train(self, mode=True):
+        super().train(mode)
+
+
+def test_a_model_whose_train_returns_nothing_is_proved():
+    space = dms_mm.make_searchable(Silent(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)), torch.randn(2, 3, 8, 8))
+    assert 'not proved' not in space.report() and not space.proof.unproved
+    assert verify_equivalence(space, torch.randn(2, 3, 8, 8)) < 1e-8

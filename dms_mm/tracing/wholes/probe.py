@@ -32,7 +32,8 @@ def random_copy(module: nn.Module) -> tuple[Any, torch.Generator]:
         id(p): nn.Parameter(torch.rand(p.shape, generator=generator, dtype=torch.float64), requires_grad=False)
         for p in module.parameters()
     }
-    trial = copy.deepcopy(module, memo).eval().double()
+    trial = copy.deepcopy(module, memo).double()
+    trial.eval()
     for m in trial.modules():
         m._forward_hooks.clear()
         m._forward_pre_hooks.clear()
