@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 import dms_mm
 from builders.exact import check_exact
 from builders.kinds_halves import CUTS, KINDS
+from dms_mm.models.hosts import import_scope
+from dms_mm.slimming.verify import verify_equivalence
 
 OTHERS = {
     'shuffle units by two': [2, 8, 8, 8],
@@ -35,3 +38,18 @@ def test_parts_that_shrink_alike_are_removed_together():
     slim = space.slim()
     assert slim.stem.out_channels == 6 and [m.in_channels for m in slim.parts] == [2, 2, 2]
     assert (slim.stem.weight == model.stem.weight[[0, 2, 4, 6, 8, 10]]).all()
+
+
+def test_stages_that_halve_their_width_are_searched():
+    """MMPretrain's CSPNet takes ``x[:, :x.shape[1] // 2]`` and the rest in every stage."""
+    import_scope('mmpretrain')
+    from mmpretrain.models import CSPResNet
+
+    torch.manual_seed(0)
+    inputs = torch.randn(2, 3, 64, 64)
+    space = dms_mm.make_searchable(CSPResNet(depth=50), inputs)
+    assert not space.frozen and not space.proof.unproved and space.searchable_share(by='widths') > 0.99
+    halved = [unit for name, unit in space.units.items() if 'expand_conv' in name]
+    assert len(halved) == 4
+    space.set_keep({unit.name: unit.size // 3 for unit in halved})
+    assert verify_equivalence(space, inputs) < 1e-8
