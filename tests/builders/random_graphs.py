@@ -203,7 +203,10 @@ class RandomNet(nn.Module):
         elif kind == 'cat':
             self._emit('cat', (last, other))
         elif kind == 'split' and c >= 4:
-            self._emit('split', (last,), None, rng.randrange(1, c - 1))
+            first = rng.randrange(1, c - 1)
+            # By a share of the width, or a number.
+            share = c // first if c % first == 0 and first > 1 else 0
+            self._emit('split', (last,), None, first, share)
         elif kind == 'slice' and c % 2 == 0:
             self._emit('halves', (last,))
         elif kind == 'gate':
@@ -268,7 +271,9 @@ class RandomNet(nn.Module):
             elif kind == 'cat':
                 y = torch.cat(args, 1)
             elif kind == 'split':
-                first, second = a[:, : rest[0]], a[:, rest[0] :]
+                number, share = rest
+                number = a.shape[1] // share if share else number
+                first, second = a[:, :number], a[:, number:]
                 y = torch.cat([second, first.relu()], 1)
             elif kind == 'halves':
                 first, second = a.chunk(2, 1)
