@@ -313,6 +313,8 @@ def table(write: bool) -> None:
         count['peer'] += r.get('peer') == 'ok'
         units = ' '.join(f'{v} {k}' for k, v in r.get('units', {}).items())
         note = r.get('problem', '')
+        if not note and r.get('proof', 'ok') != 'ok':
+            note = f'not proved by numbers: {r["proof"]}'
         if not note and r.get('widths', r.get('share', 1)) < (0.9 if 'widths' in r else 0.8):
             note = '; '.join([*r.get('frozen', [])[-1:], *r.get('reasons', [])])
         equal = f'{r["equivalence"]:.0e}' if 'equivalence' in r else ''

@@ -173,6 +173,8 @@ def torchvision_model(group: str, short: str):
         given = {'weights_backbone': None}
     if group == 'detection' and not short.startswith('ssd'):
         given |= {'min_size': 64, 'max_size': 128}
+    if 'rcnn' in short:
+        given['box_score_thresh'] = 0.0  # of weights that have learnt nothing, no box would be left to compare
     model = torchvision.models.get_model(short, **given)
     if group == 'detection':
         inputs = ([torch.rand(3, 64, 96), torch.rand(3, 80, 64)],)
