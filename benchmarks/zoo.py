@@ -22,155 +22,11 @@ import time
 import warnings
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+from zoo_models import GROUPS, TORCHVISION, build, names  # noqa: E402
+
 RESULTS = Path(__file__).parent / 'results' / 'zoo.jsonl'
-
-# One model of every timm family (module), the smallest that a quick look finds, and its input size.
-TIMM = """
-    beit_base_patch16_224:224 halonet_h1:256 test_byobnet:160 cait_xxs24_224:224 coat_tiny:224 convit_tiny:224
-    convmixer_768_32:224 convnext_zepto_rms:224 cpubone_nano:224 crossvit_tiny_240:240 csatv2:512
-    cs3darknet_focus_s:256 cspnext_tiny:224 davit_tiny:224 deepseek_vit_412m:546 deit_tiny_patch16_224:224
-    densenet121:224 dla46x_c:224 dpn48b:224 edgenext_xx_small:256 efficientformer_l1:224 efficientformerv2_s0:224
-    mnasnet_small:224 efficientvim_m1:224 efficientvit_b0:224 efficientvit_m0:224 eva02_tiny_patch14_224:224
-    fasternet_s:224 fastvit_s12:256 focalnet_tiny_srf:224 gcvit_xxtiny:224 gemma4_vit_167m:768 ghostnet_050:224
-    hardcorenas_b:224 hgnetv2_b0:224 hiera_tiny_224:224 sam2_hiera_tiny:896 hrnet_w18_small:224 iformer_s:224
-    inception_next_atto:224 inception_resnet_v2:299 inception_v3:299 inception_v4:299 lcnetv2_small:224
-    levit_384_s8:224 lowformer_b0:224 test_mambaout:160 maxvit_pico_rw_256:256 poolformerv2_s12:224
-    mixer_s16_224:224 mobilenetv3_small_050:224 mobilenetv5_base:256 mobilevit_xxs:256 mvitv2_tiny:224
-    naflexvit_base_patch16_siglip:384 nasnetalarge:331 nest_tiny:224 nextvit_small:224 test_nfnet:160 pit_xs_224:224
-    pnasnet5large:331 pvt_v2_b0:224 qwen3_vit_88m:768 rdnet_tiny:224 regnety_040_sgn:224 repghostnet_050:224
-    repvit_m1:224 res2next50:224 resnest14d:224 test_resnet:160 resnetv2_18:224 rexnet_100:224 selecsls42:224
-    legacy_seresnet18:224 sequencer2d_s:224 shvit_s1:224 skresnet18:224 starnet_s050:224 swiftformer_xs:224
-    swin_tiny_patch4_window7_224:224 swinv2_tiny_window8_256:256 swinv2_cr_tiny_224:224 tiny_vit_5m_224:224
-    tnt_s_legacy_patch16_224:224 tresnet_m:224 twins_svt_small:224 vgg11:224 visformer_tiny:224 test_vit:160
-    vit_tiny_r_s16_p8_224:224 test_vit_relpos:160 samvit_base_patch16_224:224 vitamin_small_224:224 volo_d1_224:224
-    ese_vovnet19b_slim_dw:224 legacy_xception:299 xception41p:299 xcit_nano_12_p8_224:224
-""".split()
-SEGMENTATION = [
-    'deeplabv3_mobilenet_v3_large', 'deeplabv3_resnet50', 'deeplabv3_resnet101', 'fcn_resnet50', 'fcn_resnet101',
-    'lraspp_mobilenet_v3_large',
-]  # fmt: skip
-# Small configs of the library's own classes, without weights: class, config and what differs from its defaults.
-VISION = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
-TEXT = dict(vocab_size=100, **VISION)
-GROUPED = dict(TEXT, num_key_value_heads=2)
-HUGGING_FACE = {
-    'ViT': ('ViTForImageClassification', 'ViTConfig', dict(VISION, image_size=32, patch_size=8)),
-    'DeiT': ('DeiTForImageClassification', 'DeiTConfig', dict(VISION, image_size=32, patch_size=8)),
-    'Swin': ('SwinForImageClassification', 'SwinConfig',
-             dict(image_size=32, patch_size=2, embed_dim=12, depths=[2, 2], num_heads=[2, 4], window_size=4)),
-    'BERT': ('BertForSequenceClassification', 'BertConfig', TEXT),
-    'GPT-2': ('GPT2LMHeadModel', 'GPT2Config', dict(vocab_size=100, n_embd=32, n_layer=2, n_head=4, n_positions=32)),
-    'Llama': ('LlamaForCausalLM', 'LlamaConfig', GROUPED),
-    'Qwen2': ('Qwen2ForCausalLM', 'Qwen2Config', dict(GROUPED, tie_word_embeddings=True)),
-    'T5': ('T5ForConditionalGeneration', 'T5Config',
-           dict(vocab_size=100, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4)),
-}  # fmt: skip
-MMPRETRAIN = [
-    'resnet50_8xb32_in1k', 'mobilenet-v2_8xb32_in1k', 'efficientnet-b0_3rdparty_8xb32_in1k', 'deit-tiny_4xb256_in1k',
-    'swin-tiny_16xb64_in1k', 'convnext-tiny_32xb128_in1k', 'vit-base-p32_in21k-pre_3rdparty_in1k-384px',
-    'shufflenet-v2-1x_16xb64_in1k', 'regnetx-400mf_8xb128_in1k', 'res2net50-w14-s8_3rdparty_8xb32_in1k',
-    'densenet121_3rdparty_in1k', 'repvgg-A0_8xb32_in1k', 'mobilenet-v3-small-050_3rdparty_in1k',
-    'hrnet-w18_3rdparty_8xb32_in1k', 'poolformer-s12_3rdparty_32xb128_in1k', 'edgenext-xxsmall_3rdparty_in1k',
-]  # fmt: skip
-MMDET = {
-    'retinanet': 'retinanet/retinanet_r50_fpn_1x_coco.py',
-    'rtmdet-tiny': 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
-    'faster-rcnn': 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
-}
-
-
-def names(group: str) -> list[str]:
-    if group == 'torchvision':
-        import torchvision
-
-        found = torchvision.models.list_models(torchvision.models)
-        return [f'torchvision/{n}' for n in found] + [f'segmentation/{n}' for n in SEGMENTATION]
-    listed = {'timm': TIMM, 'transformers': HUGGING_FACE, 'mmpretrain': MMPRETRAIN, 'mmdet': MMDET}[group]
-    return [f'{group}/{n}' for n in listed]
-
-
-GROUPS = ('transformers', 'mmdet', 'mmpretrain', 'timm', 'torchvision')
-
-
-def build(name: str, **options):
-    """(model in eval mode, example inputs, forward function or None); options are those of timm's model."""
-    import torch
-
-    group, _, short = name.partition('/')
-    torch.manual_seed(0)
-    forward = None
-    if group in ('torchvision', 'segmentation'):
-        import torchvision
-
-        given = {'init_weights': False} if short in ('googlenet', 'inception_v3') else {}
-        if group == 'segmentation':
-            given = {'weights_backbone': None}
-        model = torchvision.models.get_model(short, **given)
-        size = 299 if 'inception' in short else 224
-        inputs = torch.randn(2, 3, size, size)
-    elif group == 'timm':
-        import timm
-
-        short, _, size = short.partition(':')
-        model = timm.create_model(short, **options)
-        inputs = torch.randn(2, 3, int(size), int(size))
-    elif group == 'transformers':
-        import transformers
-
-        cls, config, settings = HUGGING_FACE[short]
-        model = getattr(transformers, cls)(getattr(transformers, config)(**settings))
-        # What a decoder caches would be an output of the model; T5's stacks have configs of their own.
-        for module in model.modules():
-            if hasattr(module, 'config'):
-                module.config.use_cache = False
-        if 'Image' in cls:
-            inputs = {'pixel_values': torch.randn(2, 3, 32, 32)}
-        else:
-            inputs = {'input_ids': torch.randint(0, 100, (2, 16))}
-            if short == 'T5':
-                inputs['decoder_input_ids'] = inputs['input_ids']
-    elif group == 'mmpretrain':
-        from dms_mm.models.hosts import import_scope
-
-        import_scope('mmpretrain')
-        from mmpretrain import get_model
-
-        model = get_model(short)
-        size = 384 if '384' in short else 224
-        inputs, forward = torch.randn(2, 3, size, size), tensor_mode
-    else:
-        from dms_mm.models.hosts import import_scope
-
-        import_scope('mmdet')
-        import mmdet
-        from mmengine.config import Config
-        from mmengine.registry import init_default_scope
-
-        init_default_scope('mmdet')
-        from mmdet.registry import MODELS
-
-        config = Config.fromfile(Path(mmdet.__file__).parent / '.mim' / 'configs' / MMDET[short]).model
-        config.backbone.pop('init_cfg', None)
-        model = MODELS.build(config)
-        inputs, forward = torch.randn(1, 3, 256, 256), backbone_and_heads
-    for p in model.parameters():
-        # Zero biases, unit gains and zeroed heads would hide mistakes.
-        if p.ndim == 1 or not p.any():
-            torch.nn.init.uniform_(p, 0.5, 1.5)
-    return model.eval(), inputs, forward
-
-
-def tensor_mode(model, x):
-    return model(x, mode='tensor')
-
-
-def backbone_and_heads(model, x):
-    """MMDetection's tensor mode needs data samples in two-stage detectors; what it computes before them needs none."""
-    features = model.extract_feat(x)
-    head = model.bbox_head if hasattr(model, 'bbox_head') else model.rpn_head
-    return head(features)
 
 
 def run_one(name: str) -> dict:
@@ -187,11 +43,15 @@ def run_one(name: str) -> dict:
     record['seconds'] = round(time.process_time() - start, 1)
     record['units'] = dict(collections.Counter(u.kind for u in space.units.values()))
     record['share'] = round(space.searchable_share(), 3)
+    record['widths'] = round(space.searchable_share(by='widths'), 3)
+    record['proof'] = space.proof.unproved or 'ok'
+    record['frozen'] = space.frozen[:5]
     record['reasons'] = space.blockers(3)
     worst = 0.0
     for seed in range(3):
         worst = max(worst, verify_equivalence(space, inputs, forward, seed=seed))
     record['equivalence'] = worst
+    record['counted'] = counting(space, inputs, forward)
     print(json.dumps(record), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         slim = random_slim(space)
@@ -217,6 +77,30 @@ def random_slim(space):
     return space.slim().eval()
 
 
+def counting(space, inputs, forward) -> str:
+    """Parameters and MACs by ``resources()`` against those of the whole model and of a random slim one."""
+    import torch
+
+    from dms_mm.slimming.twins import counted
+    from dms_mm.tracing import call_forward, first_batch
+
+    for whole in (True, False):
+        slim = space.slim() if whole else random_slim(space)
+        counts = space.resources()
+        params = sum(p.numel() for p in slim.parameters())
+        if hasattr(slim, 'set_experts_implementation'):
+            slim.set_experts_implementation('eager')  # torch's counter doesn't know the grouped kernel
+        if params != counts['params']:
+            return f'{counts["params"]} parameters of {params}'
+        with torch.no_grad(), counted() as counter:
+            call_forward(slim.eval().requires_grad_(False), inputs, forward)
+        macs = counter.get_total_flops() / 2 / first_batch(inputs)
+        # Where data decide, other weights compute something else.
+        if macs != counts['macs'] and (whole or not space.plan.trace.decisions):
+            return f'{counts["macs"]:g} MACs of {macs:g}'
+    return 'ok'
+
+
 def export_one(name: str) -> dict:
     """ONNX Runtime against a random slim model."""
     import dms_mm
@@ -231,8 +115,11 @@ def check_onnx(slim, inputs, forward, path: str) -> str:
     """Export by tracing, run in ONNX Runtime, compare."""
     import onnxruntime
     import torch
+    from torch.utils._pytree import tree_flatten, tree_unflatten
 
     from dms_mm.slimming.verify import outputs_of
+
+    tensors, spec = tree_flatten(inputs)
 
     class Flat(torch.nn.Module):
         def __init__(self, model):
@@ -240,16 +127,14 @@ def check_onnx(slim, inputs, forward, path: str) -> str:
             self.model = model
 
         def forward(self, *tensors):
-            data = dict(zip(inputs, tensors)) if isinstance(inputs, dict) else tensors[0]
-            return tuple(tensor_outputs(self.model, data, forward))
+            return tuple(tensor_outputs(self.model, tree_unflatten(list(tensors), spec), forward))
 
-    tensors = tuple(inputs.values()) if isinstance(inputs, dict) else (inputs,)
     expected = outputs_of(slim, inputs, forward)
     if hasattr(slim, 'set_attn_implementation'):
         # torch 2.14 cannot export the fused kernel of Hugging Face's Swin and T5, whole or slim.
         slim.set_attn_implementation('eager')
     try:
-        torch.onnx.export(Flat(slim).eval(), tensors, path, dynamo=True, external_data=False, verbose=False)
+        torch.onnx.export(Flat(slim).eval(), tuple(tensors), path, dynamo=True, external_data=False, verbose=False)
     except Exception as error:
         return f'export: {type(error).__name__}: {" ".join(str(error).split())[:120]}'
     try:
@@ -395,6 +280,11 @@ def load() -> list[dict]:
     return list(records.values())
 
 
+def group_of(name: str) -> str:
+    group = name.split('/')[0]
+    return 'torchvision' if group in TORCHVISION else group
+
+
 def cell(text: str, width: int = 70) -> str:
     text = ' '.join(str(text).split()).replace('|', '/')
     return text if len(text) <= width else text[: width - 1] + '…'
@@ -403,12 +293,11 @@ def cell(text: str, width: int = 70) -> str:
 def table(write: bool) -> None:
     from _docs import write_block
 
-    records = sorted(
-        load(), key=lambda r: (GROUPS.index(r['name'].split('/')[0].replace('segmentation', 'torchvision')), r['name'])
-    )
+    records = sorted(load(), key=lambda r: (GROUPS.index(group_of(r['name'])), r['name']))
     lines = [
-        '| model | s | units | share of MACs | equivalence | reload | ONNX | Torch-Pruning | note |',
-        '| --- | --- | --- | --- | --- | --- | --- | --- | --- |',
+        '| model | s | units | share of MACs | by widths | equivalence | counted '
+        '| reload | ONNX | Torch-Pruning | note |',
+        '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
     ]
     count = collections.Counter()
     for r in records:
@@ -416,21 +305,26 @@ def table(write: bool) -> None:
         count['all'] += 1
         count['equal'] += good
         count['wide'] += r.get('share', 0) >= 0.8
+        count['counted'] += r.get('counted') == 'ok'
+        count['told'] += 'counted' in r
         count['reload'] += r.get('reload') == 'ok'
         count['onnx'] += r.get('onnx') == 'ok'
         count['exported'] += 'onnx' in r
         count['peer'] += r.get('peer') == 'ok'
         units = ' '.join(f'{v} {k}' for k, v in r.get('units', {}).items())
         note = r.get('problem', '')
-        if not note and r.get('share', 1) < 0.8:
-            note = '; '.join(r.get('reasons', []))
+        if not note and r.get('proof', 'ok') != 'ok':
+            note = f'not proved by numbers: {r["proof"]}'
+        if not note and r.get('widths', r.get('share', 1)) < (0.9 if 'widths' in r else 0.8):
+            note = '; '.join([*r.get('frozen', [])[-1:], *r.get('reasons', [])])
         equal = f'{r["equivalence"]:.0e}' if 'equivalence' in r else ''
-        cells = [r['name'], r.get('seconds', ''), units, r.get('share', ''), equal]
-        cells += [cell(r.get(key, ''), 40) for key in ('reload', 'onnx', 'peer')]
-        lines.append('| ' + ' | '.join(map(str, [*cells, cell(note)])) + ' |')
+        cells = [r['name'], r.get('seconds', ''), units, r.get('share', ''), r.get('widths', ''), equal]
+        cells += [cell(r.get(key, ''), 40) for key in ('counted', 'reload', 'onnx', 'peer')]
+        lines.append('| ' + ' | '.join(map(str, [*cells, cell(note, 110)])) + ' |')
     summary = (
         f'{count["all"]} models: {count["equal"]} equivalent, {count["wide"]} with at least 80% of the MACs '
-        f'searchable, {count["reload"]} reloaded, {count["onnx"]} of {count["exported"]} equal in ONNX Runtime; '
+        f'searchable, {count["counted"]} of {count["told"]} counted exactly, {count["reload"]} reloaded, '
+        f'{count["onnx"]} of {count["exported"]} equal in ONNX Runtime; '
         f'Torch-Pruning prunes and runs {count["peer"]}.'
     )
     print(summary)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -45,6 +47,14 @@ class _Settled(TorchDispatchMode):
 @contextlib.contextmanager
 def without_chance(seed: int = 0) -> Iterator[None]:
     """Inside, dropout and drop path keep everything; permutations and what else is drawn are the same every time."""
-    with torch.random.fork_rng(devices=[]), _Settled():
-        torch.manual_seed(seed)
-        yield
+    # Masks in time are drawn by NumPy (SpecAugment), and layers that drop out by Python's own generator.
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]), _Settled():
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -108,6 +108,8 @@ class Twins:
         self.device = next(model.parameters()).device
         self.model = forget(duplicate(model), plan.trace.caches.values())
         randomise(self.model, generator)
+        # Torch's counter fails where a module takes a view of a parameter that wants gradients while none are kept.
+        self.model.requires_grad_(False)
         self.inputs = _cast(inputs, self.device, torch.float64, generator)
         try:
             self.model.double()

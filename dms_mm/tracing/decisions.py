@@ -83,15 +83,24 @@ def by_positions(indices: Any) -> list[Any] | None:
 
 
 class Lists(TorchFunctionMode):
-    """Lists of numbers are asked for one by one: no operator tells of a list."""
+    """Both forwards ask the same, in the same order: lists of numbers one by one, as no operator tells of a list, and
+    no class is checked, as that is done only where there are data."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func is Tensor.tolist:
             return _listed(args[0])
+        if func is torch.nn.functional.one_hot:
+            return _one_hot(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
 def _listed(x: Tensor) -> Any:
     return x.item() if x.ndim == 0 else [_listed(y) for y in x.unbind(0)]
+
+
+def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    if num_classes == -1:
+        num_classes = int(tensor.max().item()) + 1
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()

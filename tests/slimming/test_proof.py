@@ -1,7 +1,9 @@
 """The proof by numbers: whatever a rule says, no slim model differs from the masked one unseen."""
 
 import copy
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from builders.exact import check_exact
 from builders.small import Net
 from builders.wrong_rules import at, passes, turned, unmasked
 from dms_mm.registry import OPERATORS
+from dms_mm.slimming.chance import without_chance
 from dms_mm.slimming.verify import verify_equivalence
 
 
@@ -86,6 +89,45 @@ def test_it_costs_at_most_twenty_forwards_and_leaves_the_model_alone():
     assert len(calls) - 2 * settled <= 20
     assert torch.equal(torch.random.get_rng_state(), seed) and model.training
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+class DrawsElsewhere(Net):
+    """Masks in time by NumPy and a layer that drops out by Python's generator, while training."""
+
+    def forward(self, x):
+        if self.training:
+            rows = torch.from_numpy(np.random.rand(x.shape[2]) < 0.5)
+            x = torch.where(rows[:, None], x, x.new_zeros(())) * (0.5 + random.random())
+        return super().forward(x)
+
+
+def test_what_numpy_and_python_draw_is_no_difference():
+    with without_chance():
+        drawn = random.random(), np.random.rand()
+    states = random.getstate(), np.random.get_state()[1].tolist()
+    with without_chance():
+        assert drawn == (random.random(), np.random.rand())
+    assert states == (random.getstate(), np.random.get_state()[1].tolist())
+    space = dms_mm.make_searchable(DrawsElsewhere(), torch.zeros(2, 3, 16, 16))
+    assert not space.proof.unproved and space.proof.structures == 9
+    assert not space.frozen and len(space.units) == 10
+
+
+class ProjectedTable(nn.Module):
+    """A module takes a view of a parameter, as DeBERTa's table of relative positions is."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.keys = nn.Parameter(torch.randn(5, 8)), nn.Linear(8, 6)
+        self.make, self.out = nn.Linear(3, 6), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(self.make(x) @ self.keys(self.table[:5]).t())
+
+
+def test_a_view_of_a_parameter_that_a_module_takes_is_compared():
+    space = dms_mm.make_searchable(ProjectedTable(), torch.randn(2, 3))
+    assert not space.proof.unproved and 6 in {unit.size for unit in space.units.values()}
 
 
 def test_what_is_not_compared_says_so(caplog):

@@ -4,11 +4,13 @@ import pytest
 import torch
 import transformers
 from torch import nn
+from torch.nn import functional
 
 import dms_mm
 from builders.exact import check_exact
 from builders.kinds_state import KINDS, Experts, ListOfImages, Selects, Tokens, images, tokens
 from dms_mm.slimming.followed import ChoiceError, choices
+from dms_mm.slimming.twins import counted
 from dms_mm.tracing import TraceError, call_forward, trace
 
 MODELS = {name: make for name, kind, make in KINDS if kind == 16}
@@ -135,3 +137,31 @@ def test_experts_of_a_language_model_are_searched(kernel):
     sizes = {name: unit.size for name, unit in space.units.items()}
     assert not space.frozen and not space.proof.unproved
     assert sizes['model.embed_tokens'] == 16 // step and sizes['model.layers.0.mlp.experts'] == 24 // step
+
+
+@pytest.mark.parametrize('classes', [4, -1])
+def test_one_hot_asks_the_same_with_data_and_without(classes):
+    """With data it reads the least and the greatest class first: what the forward read next was taken for those."""
+
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.experts = nn.ModuleList(nn.Linear(6, 6) for _ in range(4))
+            self.embed, self.head = nn.Linear(12, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            place = torch.arange(x.shape[1]).fmod(4) + (x.sum() > 1e9).long()
+            y = self.embed(x)
+            load = functional.one_hot(place, classes).sum(0)
+            for index in load.nonzero()[:, 0]:
+                if index != 0:  # one goes without an expert
+                    y = y + self.experts[index](y) * load[index]
+            return self.head(y)
+
+    space = check_exact(Counts().eval(), tokens())
+    experts = sum(cost.module.startswith('experts') for cost in space.plan.trace.costs)
+    assert experts == 3 and 'embed' in space.units
+    space.set_keep({name: unit.size for name, unit in space.units.items()})
+    with counted() as counter, torch.no_grad():
+        space.slim().double()(tokens().double())
+    assert counter.get_total_flops() == 2 * len(tokens()) * space.supernet['macs']
