@@ -153,9 +153,13 @@ def check_fit(model: nn.Module, structure: Structure, changes: dict[int, Change]
         if not isinstance(modules[path.rpartition('.')[0]], nn.ModuleList):
             raise fail(f'{shorten(path, 200)} is in no ModuleList, which it could be taken out of', 'dropped')
     gone = _gone(model, structure)
+    # A module of several names has what is said of any of them.
+    said: dict[int, dict[str, Any]] = {}
+    for path, attributes in structure.attributes.items():
+        said.setdefault(id(modules[path]), {}).update(attributes)
     for path, module in modules.items():
         own = list(own_tensors(module))
-        given = structure.attributes.get(path, {})
+        given = said.get(id(module), {})
         if (not given and not any(id(x) in changes for _, _, x in own)) or gone.intersection([path, *parents(path)]):
             continue
         shapes = {key: changes[id(x)].shape(x) if id(x) in changes else tuple(x.shape) for _, key, x in own}

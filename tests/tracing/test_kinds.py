@@ -49,6 +49,8 @@ NOTHING = {
     'old weight_norm of everything': 'the norm is no operator of its own there',
     'new weight_norm of everything': 'the same',
     'weight_norm by hand': 'the same',
+    'old weight_norm of columns': 'nor along a dimension in the middle',
+    'new weight_norm of columns': 'the same',
 }
 REFUSED = {'mmcv roi_align', 'mmcv deform_conv2d', 'mmcv modulated deform_conv2d'}  # mmcv's kernels want real tensors
 ONE_CHANNEL = 'channels in an einsum'  # which multiplies where one channel is left: see below
