@@ -246,6 +246,8 @@ def same_numbers(a: Any, b: Any) -> bool:
     """Both are the same, to the precision of float32; a dimension of one position stands for any number of the same."""
     if a is None or b is None:
         return a is b
+    if a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes():
+        return True  # nearly always; the rest takes a hundred times as long
     if 'U' in (a.dtype.kind, b.dtype.kind):
         return np.array_equal(a, b)
     fits = a.ndim == b.ndim and all(n == m or 1 in (n, m) for n, m in zip(a.shape, b.shape))
