@@ -24,6 +24,7 @@ class Factors:
 
     def __init__(self, trace: Trace, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.trace, self.shapes = trace, shapes
+        self._marks: dict[tuple[int, ...], tuple[Entries, IntArray]] = {}  # by the identities of arrays, which are held
         self.made: list[dict[Value, int]] = [
             {value: i for i, call in enumerate(calls) for value in call.gives if value is not None}
             for calls in trace.calls
@@ -174,7 +175,11 @@ class Factors:
     def _marked(self, entries: Entries) -> IntArray:
         """(ids,) bool: exact ids tell queries from keys in one weight; a bias has the rows that it is added to."""
         elements = self.trace.elements
+        key = tuple(id(ids) for _, ids in entries)
+        if key in self._marks:
+            return self._marks[key][1]
         hits = np.zeros(len(elements), dtype=bool)
+        self._marks[key] = list(entries), hits
         if entries:
             hits[elements.wholes(np.concatenate([ids.ravel() for _, ids in entries]))] = True
             for weight, bias in self.trace.biases:
