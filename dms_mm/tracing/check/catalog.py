@@ -39,7 +39,7 @@ def tagged() -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(elementwise), frozenset(views)
 
 
-# Views of what no model that is traced has, or of what never comes to a tracer.
+# Of what no model that is traced has, what never comes to a tracer, or what can't be cut freely.
 OUTSIDE = {
     **dict.fromkeys(
         '_indices _values indices values coalesce ccol_indices col_indices crow_indices row_indices '
@@ -51,6 +51,7 @@ OUTSIDE = {
     **dict.fromkeys('_autocast_to_full_precision _autocast_to_reduced_precision'.split(), 'only in scripts'),
     '_test_autograd_multiple_dispatch_view': "torch's own tests",
     'pin_memory': 'needs an accelerator',
+    '_grouped_mm': 'its kernel takes rows of 16 bytes alone; the products that it stands for are looked at',
     'slice_inverse': 'only in derivatives',
     'equal': 'its result is a bool of Python',
     'positive': 'its result is its input',
@@ -60,9 +61,8 @@ OUTSIDE = {
 def targets() -> list[str]:
     """Every operator with a rule, every pointwise one, every view."""
     elementwise, views = tagged()
-    return sorted(
-        {*OPERATORS.module_dict, *PARTS, *SAMPLES, *((elementwise | views) - {f'aten::{name}' for name in OUTSIDE})}
-    )
+    outside = {f'aten::{name}' for name in OUTSIDE}
+    return sorted({*OPERATORS.module_dict, *SAMPLES, *((elementwise | views | PARTS.keys()) - outside)})
 
 
 def shared_rule(name: str) -> bool:
