@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from ..tracing import IntArray, plain_outputs
+from .compare import living
 from .plan import Plan
 from .twins import Twins
 
@@ -51,11 +52,9 @@ def _same(plan: Plan, path: str, want: Tensor, have: Tensor, keep: IntArray, bou
     """Whether what lives of a masked output is the slim one; True where it can't be said which positions live."""
     signature = plan.trace.io.get(path, (None, None))[1]
     if signature is not None and tuple(want.shape) == signature[0]:
-        for dims, ids in signature[1]:
-            lives = plan.lives(ids, keep)
-            for k, d in enumerate(dims):
-                alive = lives.any(tuple(e for e in range(ids.ndim) if e != k))
-                want = want.index_select(d, torch.from_numpy(np.flatnonzero(alive)).to(want.device))
+        for d, size in enumerate(signature[0]):
+            alive = living(plan, signature[1], d, size, keep)
+            want = want.index_select(d, torch.from_numpy(np.flatnonzero(alive)).to(want.device))
     if want.shape != have.shape:
         return True
     return bool((want - have).abs().max() <= bound * want.abs().max().clamp_min(1e-300)) if want.numel() else True

@@ -78,15 +78,17 @@ def prove(
 ) -> Proof | Revision:
     """Compare the slim models of some structures with the masked one, or say which units to take out.
 
-    Everything at its least, two random structures, all blocks out and either half of them, in eval mode and, where that
-    was traced, in training mode; counts by torch's own counters. At most 20 forwards of ``inputs``, or of ``smaller``
-    ones, whose MACs are not compared.
+    Everything at its least, or every other width; random structures; all blocks out, and either half of them; in eval
+    mode and, where that was traced, in training mode; counts by torch's own counters. At most 20 forwards of
+    ``inputs``, or of ``smaller`` ones, whose MACs are not compared.
     """
-    reason = _unfit(model, plan, inputs if smaller is None else smaller, MOST_MACS if smaller is None else float('inf'))
+    as_traced = smaller is None
+    data = inputs if as_traced else smaller
+    reason = _unfit(model, plan, data, MOST_MACS if as_traced else float('inf'))
     if reason:
         return Proof(reason)
     try:
-        twins = Twins(model, plan, inputs if smaller is None else smaller, forward_fn, smaller is None)
+        twins = Twins(model, plan, data, forward_fn, as_traced)
     except Exception as error:
         return Proof(f'a copy of the model does not run on real numbers: {type(error).__name__}: {error}')
     if not any(x.numel() and bool(x.isfinite().any()) for x in twins.plain):

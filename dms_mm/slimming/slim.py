@@ -46,30 +46,29 @@ def build_slim(
     Warns:
         UserWarning: names layers so narrow that torch on this CPU trains them wrongly in channels_last.
     """
-    slim = checked_slim(model, structure, edited, example_inputs, forward_fn)
-    warn_of(narrow_layers(slim))
-    return slim
-
-
-def checked_slim(
-    model: nn.Module,
-    structure: Structure | str | os.PathLike[str],
-    edited: bool = False,
-    example_inputs: Any = None,
-    forward_fn: Callable[..., Any] | None = None,
-) -> nn.Module:
-    """:func:`build_slim` for a model that is not meant for training: it doesn't warn."""
     if isinstance(structure, Structure):
         structure.check()
     else:
         structure = Structure.load(structure, edited)
+
+    def rehearse() -> None:
+        if example_inputs is not None:
+            try_slim(model, structure, example_inputs, forward_fn)
+        elif structure.changed:
+            raise StructureError(
+                'digest: the structure file was changed after it was written, and its slim model has to be tried: give '
+                '`example_inputs` to build_slim, or use `dms slim --edited`.'
+            )
+
+    slim = fitting_slim(model, structure, rehearse)
+    warn_of(narrow_layers(slim))
+    return slim
+
+
+def fitting_slim(model: nn.Module, structure: Structure, rehearse: Callable[[], None] | None = None) -> nn.Module:
+    """Carry out a checked structure if it fits the model; ``rehearse`` is called once it does, before."""
     changes = changes_of(model, structure)
     check_fit(model, structure, changes)
-    if example_inputs is not None:
-        try_slim(model, structure, example_inputs, forward_fn)
-    elif structure.changed:
-        raise StructureError(
-            'digest: the structure file was changed after it was written, and its slim model has to be tried: give '
-            '`example_inputs` to build_slim, or use `dms slim --edited`.'
-        )
+    if rehearse is not None:
+        rehearse()
     return resume_mode(apply_changes(model, structure, changes))

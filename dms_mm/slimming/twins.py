@@ -18,12 +18,13 @@ from ..mutables import build_selector
 from ..mutators.install import install
 from ..resources import build_resources
 from ..tracing import IntArray, call_forward, first_batch, forget, plain_outputs
+from ..tracing.setting import no_fastpath
 from .chance import without_chance
 from .cut import plan_structure
 from .followed import choices
 from .plan import Plan
 from .skeleton import duplicate
-from .slim import checked_slim
+from .slim import fitting_slim
 
 Forward = Callable[..., Any]
 
@@ -31,20 +32,21 @@ Forward = Callable[..., Any]
 @contextlib.contextmanager
 def counted() -> Iterator[FlopCounterMode]:
     """Torch's counter, and no kernels inside that it doesn't know."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            yield counter
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with no_fastpath(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        yield counter
+
+
+def outputs_of(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> list[Tensor]:
+    """Floating-point outputs of one forward in the model's present mode, float64."""
+    with torch.no_grad():
+        leaves = tree_flatten(plain_outputs(call_forward(model, inputs, forward_fn)))[0]
+    return [x.double() for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
 
 
 def numbers_of(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> list[Tensor]:
-    """Floating-point outputs of one forward in the model's present mode, float64, without chance."""
-    with torch.no_grad(), without_chance():
-        leaves = tree_flatten(plain_outputs(call_forward(model, inputs, forward_fn)))[0]
-    return [x.double() for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
+    """The same without chance."""
+    with without_chance():
+        return outputs_of(model, inputs, forward_fn)
 
 
 def difference(a: list[Tensor], b: list[Tensor]) -> float:
@@ -149,7 +151,10 @@ class Twins:
         return model
 
     def slim(self, keep: IntArray) -> nn.Module:
-        return checked_slim(self._copy(), plan_structure(self.plan, keep, self.model))
+        """The copy cut down to ``keep`` (N,): :func:`build_slim` without its words on layers that nobody will train."""
+        structure = plan_structure(self.plan, keep, self.model)
+        structure.check()
+        return fitting_slim(self._copy(), structure)
 
     def compare(self, keep: IntArray, training: bool, counts: bool) -> str:
         """What is wrong with the slim model that keeps ``keep`` (N,), with its ``counts`` too, or nothing."""

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from ..topk import TopkBank
-from ..tracing import call_forward, plain_outputs
 from .plan import Plan
 from .trials import random_keep
 from .twins import difference as relative_difference
+from .twins import outputs_of
 
 
 class Space(Protocol):
@@ -25,13 +25,6 @@ class Space(Protocol):
     bank: TopkBank
 
     def slim(self) -> nn.Module: ...
-
-
-def outputs_of(model: nn.Module, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> list[Tensor]:
-    """Floating-point outputs in eval mode, float64."""
-    with torch.no_grad():
-        leaves = tree_flatten(plain_outputs(call_forward(model, inputs, forward_fn)))[0]
-    return [x.double() for x in leaves if isinstance(x, Tensor) and x.is_floating_point()]
 
 
 def verify_equivalence(space: Space, inputs: Any, forward_fn: Callable[..., Any] | None = None, seed: int = 0) -> float:

@@ -43,7 +43,7 @@ def _local_norms(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _no_fastpath() -> Iterator[None]:
+def no_fastpath() -> Iterator[None]:
     """Keep nn.TransformerEncoderLayer and nn.MultiheadAttention from their fused inference kernels."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -72,7 +72,7 @@ def plain_operators(model: nn.Module) -> Iterator[None]:
         torch.no_grad(),
         sdpa_kernel(SDPBackend.MATH),
         _no_onednn(),
-        _no_fastpath(),
+        no_fastpath(),
         _local_norms(model),
     ):
         yield
