@@ -27,6 +27,7 @@ if hasattr(_ops, 'roi_align'):
         own('torchvision::roi_align', lambda x, r: _ops.roi_align(x, r, 1.0, 2, 3, 2, True), (2, _c, 5, 6), boxes)
         own('torchvision::roi_align', lambda x, r: _ops.roi_align(x, r, 0.5, 2, 2, -1, False), (2, _c, 5, 6), boxes)
         own('torchvision::roi_pool', lambda x, r: _ops.roi_pool(x, r, 1.0, 2, 3), (2, _c, 5, 6), boxes)
+        own('torchvision::roi_pool', lambda x, r: _ops.roi_pool(x, r, 0.5, 3, 2), (2, _c, 5, 6), boxes)
     for _groups, _places, _masked in ((1, 1, False), (1, 1, True), (1, 2, True), (2, 1, False), (2, 2, True)):
         own(
             'torchvision::deform_conv2d',
