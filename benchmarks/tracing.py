@@ -54,17 +54,17 @@ def measure(name: str, verify: str) -> dict:
     """What one ``make_searchable`` took, in this process."""
     import torch
 
-    import dms_mm
+    from dms_mm.space import make_searchable
 
     warnings.filterwarnings('ignore')
     torch.set_num_threads(1)
     model, inputs = build(name)
-    known = 'verify_inputs' in inspect.signature(dms_mm.make_searchable).parameters  # not in older checkouts
+    known = 'verify_inputs' in inspect.signature(make_searchable).parameters  # not in older checkouts
     options = {'verify': verify} if known else {}
     if verify == 'numbers' and name != 'Llama-7B':
         options['verify_inputs'] = torch.zeros(1, 3, 224, 224)
     start = time.process_time()
-    space = dms_mm.make_searchable(model, inputs, **options)
+    space = make_searchable(model, inputs, **options)
     found = dict(
         seconds=time.process_time() - start,
         units=len(space.units),

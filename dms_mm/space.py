@@ -29,8 +29,8 @@ from .slimming.settle import Settled, first_plan, settle
 from .topk import TopkBank
 from .tracing import first_batch, forget
 from .tracing.both_modes import trace_both_modes
-from .tracing.process import same_process
-from .tracing.state import duplicate, preserved, without_graph
+from .tracing.process import same_process, uncollected
+from .tracing.state import State, duplicate, without_graph
 
 NOT_COMPARED = Proof('it was not asked for')
 
@@ -197,6 +197,7 @@ class SearchSpace:
         return report(self.model, self.plan, self._structure(), [str(self.proof), *self.frozen])
 
 
+@uncollected()
 def make_searchable(
     model: nn.Module,
     example_inputs: Any,
@@ -243,8 +244,8 @@ def make_searchable(
         ignore=ignore, depth=depth, attention=attention, min_channels=min_channels, step=step, round_to=round_to,
         units=units or {}, blocks=blocks or {},
     )  # fmt: skip
-    with same_process(), preserved(model, forward_fn):
-        traced, inputs = trace_both_modes(model, example_inputs, forward_fn)
+    with same_process(), State(model, forward_fn) as state:
+        traced, inputs = trace_both_modes(model, example_inputs, forward_fn, state)
         settled, proof = _settled(model, find_units(model, traced, options), inputs, forward_fn, verify, verify_inputs)
         plan = settled.plan
         bank = build_selector(selector, plan.units)

@@ -6,6 +6,7 @@ A model may store sizes that tracing can't see (a split size, a head count for a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from ..tracing import Call, Entries, IntArray, Numbers, Trace, Tracer, forget, names_of, run_fake, run_meta
+from ..tracing.state import State
 from .cut import plan_structure
 from .plan import Plan
 from .shrink import shrink
@@ -173,12 +175,14 @@ def try_structure(
     keep: IntArray,
     training: bool,
     inputs: Any,
-    forward_fn: Callable[..., Any] | None = None,
+    forward_fn: Callable[..., Any] | None,
+    shared: State,
     on_meta: bool = True,
 ) -> Verdict:
     """Run the slim model that keeps ``keep`` (N,), without data, in training or eval mode, against the plan's trace.
 
     Args:
+        shared: what slim models share with the model.
         on_meta: look at a run on meta tensors first. They are fast and may fail by themselves, so only what fake
             tensors say counts against the model.
     """
@@ -203,7 +207,7 @@ def try_structure(
         # What raised an error has not ended: its path is still on the stack.
         return comparison.end(problem, tracer.ledger.where())
 
-    quick = compare(run_meta) if on_meta else None
+    quick = compare(functools.partial(run_meta, state=shared)) if on_meta else None
     if on_meta and quick is None:
         return Verdict(None, True)
     found = compare(run_fake)

@@ -17,6 +17,7 @@ from torch import nn
 from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Found, Revision, find_again
 from ..tracing import IntArray, first_batch
+from ..tracing.process import collected
 from .culprits import Comparison, take_out
 from .plan import Plan
 from .progress import Progress
@@ -73,6 +74,7 @@ def settle_proved(
         found = find_again(model, settled.found, outcome)
 
 
+@collected()
 def prove(
     model: nn.Module, plan: Plan, inputs: Any, forward_fn: Forward | None = None, smaller: Any = None
 ) -> Proof | Revision:

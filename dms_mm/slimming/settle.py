@@ -16,7 +16,7 @@ from torch import nn
 from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Found, Revision, find_again
 from ..tracing import Call, IntArray, TraceError
-from ..tracing.process import uncollected
+from ..tracing.state import State
 from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
 from .mends import known_mends, norm_widths, stated_widths
@@ -41,7 +41,6 @@ class Settled:
     notes: tuple[str, ...]
 
 
-@uncollected()
 def settle(model: nn.Module, found: Found, inputs: Any, forward_fn: Callable[..., Any] | None = None) -> Settled:
     """The plan of a model's units that holds for slim models.
 
@@ -83,6 +82,7 @@ class _Mending:
     ) -> None:
         self.model, self.plan, self.sizes = model, plan, sizes
         self.inputs, self.forward_fn = inputs, forward_fn
+        self.shared = State(model, forward_fn, shared=True)  # by all slim models
         self.on_meta = True  # as long as runs on meta tensors tell what those on fake tensors do
 
     def run(self) -> Plan | Revision:
@@ -108,7 +108,7 @@ class _Mending:
 
     def _try(self, plan: Plan, trial: Trial) -> Mismatch | None:
         verdict = try_structure(
-            plan, self.model, trial.keep, trial.training, self.inputs, self.forward_fn, self.on_meta
+            plan, self.model, trial.keep, trial.training, self.inputs, self.forward_fn, self.shared, self.on_meta
         )
         self.on_meta = verdict.meta_agrees
         return verdict.mismatch

@@ -19,7 +19,7 @@ from torch import nn
 from .elements import IntArray
 from .holders import ABSENT, attributes, holds_tensors, leaves, set_items, set_line
 from .ledger import Ledger
-from .state import ATTRIBUTE, State, Where, find, preserved
+from .state import ATTRIBUTE, State, Where, find
 
 CONTAINERS = (dict, list, set, collections.deque)
 MOST_TRIES = 12  # forwards that look for what was kept before
@@ -106,13 +106,14 @@ def _elements(x: Any) -> tuple[IntArray, ...]:
     return tuple(ids for tensor in leaves(x) for _, ids in Ledger.entries(tensor))
 
 
-def kept_before(model: nn.Module, run: Run) -> list[Cache]:
+def kept_before(model: nn.Module, state: State, run: Run) -> list[Cache]:
     """What earlier forwards filled, and a forward fills again.
 
     Args:
+        state: the model's.
         run: does a forward, calls its argument at the end of it and returns what that says, and leaves all as it was.
     """
-    candidates = _candidates(model)
+    candidates = _candidates(model, state)
     if not candidates:
         return []
     everything = [cache for group in candidates.values() for cache in group]
@@ -130,11 +131,11 @@ def kept_before(model: nn.Module, run: Run) -> list[Cache]:
     return found
 
 
-def _candidates(model: nn.Module) -> dict[Any, list[Cache]]:
+def _candidates(model: nn.Module, state: State) -> dict[Any, list[Cache]]:
     """Attributes that hold tensors, none of them a parameter or a buffer: class and name -> as emptied caches."""
     registered = {id(x) for x in [*model.parameters(), *model.buffers()]}
     found: dict[Any, list[Cache]] = {}
-    for holder in State(model).holders:
+    for holder in state.holders:
         if holder.where is None or holder.kind != ATTRIBUTE:
             continue
         for name, value in holder.before.items():
@@ -167,7 +168,7 @@ def _with_a_key(model: nn.Module, group: list[Cache]) -> Iterator[list[Cache]]:
 def _fills(model: nn.Module, caches: list[Cache], run: Run) -> bool:
     """Whether a forward that starts from the emptied caches ends with what is in them now."""
     before = [_signature(find(model, cache.where), cache) for cache in caches]
-    with preserved(model):
+    with State(model):
         forget(model, caches)
         try:
             return run(lambda: before == [_signature(find(model, cache.where), cache) for cache in caches])

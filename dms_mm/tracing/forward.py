@@ -18,10 +18,10 @@ from .ledger import Ledger, tensors_of
 from .process import same_process
 from .running import Forward, call_forward, plain_outputs, record, run_fake
 from .siblings import tie_unused
-from .state import empty, preserved
+from .state import State, empty
 
 
-def trace(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> Trace:
+def trace(model: nn.Module, inputs: Any, forward_fn: Forward | None = None, state: State | None = None) -> Trace:
     """Trace in eval mode and, because auxiliary heads run only there, in train mode too.
 
     Both start from what a model is before its first forward, as far as it makes anew what it keeps of earlier ones.
@@ -29,6 +29,7 @@ def trace(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> T
     Args:
         inputs: a tensor, a tuple (positional) or a dict (keywords) for ``forward``; only shapes matter.
         forward_fn: called as ``forward_fn(model, inputs)`` instead of ``model(...)``.
+        state: what the model and ``forward_fn`` hold now, if it is known.
 
     Raises:
         TraceError: the forward fails on fake tensors, with the original error and the module where it happened.
@@ -41,13 +42,14 @@ def trace(model: nn.Module, inputs: Any, forward_fn: Forward | None = None) -> T
 
         return run_fake(model, inputs, Tracer(Trace(), False, lambda call: None), training=False, forward_fn=forward)
 
-    with same_process(), preserved(model, forward_fn) as state:
-        empty(state.caches)
-        forget(model, kept_before(model, run))
+    with same_process(), state or State(model, forward_fn) as before:
+        empty(before.caches)
+        kept = kept_before(model, before, run)
+        fresh = State(forget(model, kept), forward_fn) if kept else before
         try:
-            return _trace(model, inputs, forward_fn, None, {})
+            return _trace(model, inputs, forward_fn, fresh, None, {})
         except _UndecidedError as error:
-            return _trace(model, inputs, forward_fn, None, _decisions(model, inputs, forward_fn, error.error))
+            return _trace(model, inputs, forward_fn, fresh, None, _decisions(model, inputs, forward_fn, error.error))
 
 
 class _UndecidedError(Exception):
@@ -76,6 +78,7 @@ def _trace(
     model: nn.Module,
     inputs: Any,
     forward_fn: Forward | None,
+    state: State,
     known: Mapping[str, Any] | None,
     decisions: dict[bool, Results],
 ) -> Trace:
@@ -87,11 +90,11 @@ def _trace(
             seen.add(id(x))
             result.params[name] = [result.elements.new(size) for size in x.shape]
     for training in (False, True):
-        _trace_mode(result, model, inputs, training, forward_fn, known)
+        _trace_mode(result, model, inputs, training, forward_fn, state, known)
         if result.stuck and known is None:
             found = wholes.find(model, result)
             if found:
-                return _trace(model, inputs, forward_fn, found, decisions)
+                return _trace(model, inputs, forward_fn, state, found, decisions)
     _close(model, result)
     return result
 
@@ -106,12 +109,18 @@ def names_of(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def _trace_mode(
-    result: Trace, model: nn.Module, inputs: Any, training: bool, forward_fn: Forward | None, known: Any
+    result: Trace,
+    model: nn.Module,
+    inputs: Any,
+    training: bool,
+    forward_fn: Forward | None,
+    state: State,
+    known: Any,
 ) -> None:
     """Add one forward to a trace; a training forward that fails is noted and left out."""
     tracer = Tracer(result, record_costs=not training, known=known)
     try:
-        outputs = run_fake(model, inputs, tracer, training, forward_fn)
+        outputs = run_fake(model, inputs, tracer, training, forward_fn, state)
     except TraceError:
         raise
     except Exception as error:

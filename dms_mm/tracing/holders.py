@@ -35,6 +35,33 @@ def holds_tensors(x: Any) -> bool:
     return next(leaves(x), None) is not None
 
 
+def may_hold_tensors(x: Any) -> bool:
+    """Whether :func:`substituted` can find something."""
+    inside = x.values() if isinstance(x, dict) else x if isinstance(x, (list, set)) else ()
+    return any(isinstance(y, Tensor) or type(y) is tuple for y in inside)
+
+
+def substituted(x: Any, table: Mapping[int, Tensor]) -> Any:
+    """Contents with other tensors, or None where there is none of them."""
+    if isinstance(x, dict):
+        new = {k: y for k, v in x.items() if (y := _exchanged(v, table)) is not None}
+        return {**x, **new} if new else None
+    if isinstance(x, (list, set)):
+        line = [_exchanged(v, table) for v in x]
+        return type(x)(v if y is None else y for v, y in zip(x, line)) if any(y is not None for y in line) else None
+    return None
+
+
+def _exchanged(x: Any, table: Mapping[int, Tensor]) -> Any:
+    """What stands for a tensor, or for a tuple with it."""
+    if isinstance(x, Tensor):
+        return table.get(id(x))
+    if type(x) is tuple:
+        parts = [_exchanged(y, table) for y in x]
+        return tuple(y if z is None else z for y, z in zip(x, parts)) if any(z is not None for z in parts) else None
+    return None
+
+
 def items(x: dict[Any, Any]) -> dict[Any, Any]:
     return dict(dict.items(x))
 
@@ -54,6 +81,15 @@ def set_line(x: Any, saved: list[Any]) -> None:
 def set_set(x: set[Any], saved: set[Any]) -> None:
     x.clear()
     x.update(saved)
+
+
+def not_empty(containers: list[Any]) -> list[Any]:
+    return [x for x in containers if x]
+
+
+def set_empty(containers: list[Any], saved: list[Any]) -> None:
+    for x in not_empty(containers):
+        x.clear()
 
 
 def cell(x: types.CellType) -> dict[str, Any]:

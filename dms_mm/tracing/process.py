@@ -79,15 +79,28 @@ def same_process() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _collecting(on: bool) -> Iterator[None]:
+    set_to = {True: gc.enable, False: gc.disable}
+    before = gc.isenabled()
+    set_to[on]()
+    try:
+        yield
+    finally:
+        set_to[before]()
+
+
+@contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """Without Python's collector of cycles, which looks through all that a trace makes some hundred times.
 
     For work on tensors without data: what waits to be collected takes little memory.
     """
-    before = gc.isenabled()
-    gc.disable()
-    try:
+    with _collecting(False):
         yield
-    finally:
-        if before:
-            gc.enable()
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[None]:
+    """With it, for work on tensors that have data, inside of what is :func:`uncollected`."""
+    with _collecting(True):
+        yield

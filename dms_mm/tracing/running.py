@@ -24,18 +24,28 @@ from .state import State, duplicate
 Forward = Callable[..., Any]
 
 
-def run_fake(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forward_fn: Forward | None = None) -> Any:
+def run_fake(
+    model: nn.Module,
+    inputs: Any,
+    tracer: Tracer,
+    training: bool,
+    forward_fn: Forward | None = None,
+    state: State | None = None,
+) -> Any:
     """One forward of ``model`` on fake tensors under ``tracer``; the model itself is left as it was.
 
     The model's own ``train()`` runs under the tracer, too: some modules make tensors there, or change weights.
+
+    Args:
+        state: what the model and ``forward_fn`` hold now, if it is known.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     fakes = _fakes(model, mode, tracer)
     data = fake_inputs(mode, inputs)
     with (
         quiet(),
-        _left_as_it_is(State(model, forward_fn), tracer) as state,
-        _swapped(model, state, fakes),
+        _left_as_it_is(state or State(model, forward_fn), tracer) as before,
+        _swapped(model, before, fakes),
         plain_operators(model),
         module_stack(model, tracer),
         mode,
@@ -46,12 +56,23 @@ def run_fake(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forw
         return call_forward(model, data, forward_fn)
 
 
-def run_meta(model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forward_fn: Forward | None = None) -> Any:
+def run_meta(
+    model: nn.Module,
+    inputs: Any,
+    tracer: Tracer,
+    training: bool,
+    forward_fn: Forward | None = None,
+    state: State | None = None,
+) -> Any:
     """The same for a copy of a model on ``meta``, which is left as it falls: several times as fast, but without the
-    values of masks and indices."""
+    values of masks and indices.
+
+    Args:
+        state: what the copy and ``forward_fn`` share with others now, if it is known.
+    """
     data = tree_map(lambda x: x.to('meta') if isinstance(x, torch.Tensor) else x, inputs)
     with (
-        _left_as_it_is(State(model, forward_fn, shared=True), tracer),
+        _left_as_it_is(state or State(model, forward_fn, shared=True), tracer),
         plain_operators(model),
         module_stack(model, tracer),
         _decided(tracer, training),

@@ -1,15 +1,14 @@
 """What a forward may change in a model and in what it holds, and must find again: attributes, containers, closures.
 
-A :class:`State` is taken before a forward. It lists every *holder* that can be reached from a model: the attributes of
-modules and of plain objects, dictionaries, lists, deques and sets, the cells of closures, the attributes of classes,
-the globals of the model's own source files, and random generators. Holders are given back their contents in place, so
-that their identity stays.
+A :class:`State` is taken before a forward, and is a context at whose end all is as it was. It lists every *holder*
+that can be reached from a model: the attributes of modules and of plain objects, dictionaries, lists, deques and sets,
+the cells of closures, the attributes of classes, the globals of the model's own source files, and random generators.
+Holders are given back their contents in place, so that their identity stays.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
 import copy
 import enum
 import functools
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from . import holders
-from .holders import holds_tensors
+from .holders import holds_tensors, may_hold_tensors, substituted
 from .surroundings import results_of, surroundings
 
 # Nothing in these changes, or it isn't the model's.
@@ -48,6 +47,9 @@ CONTAINERS = {
     collections.Counter,
 }  # fmt: skip
 SMALL_ARRAY = 1 << 20  # bytes of a numpy array whose contents are kept
+
+# Hooks and the like, a dozen of every module and nearly always empty: those that are have one holder together.
+IDLE = {k for k, v in vars(nn.Module()).items() if isinstance(v, (dict, set))} - {'_parameters', '_buffers'}
 
 ATTRIBUTE, ITEM = '.', '['  # steps: (kind, name or key)
 Where = tuple[Any, ...]  # the way from a model to an object: (way to the one before, step), or () for the model
@@ -86,6 +88,7 @@ class State:
     def __init__(self, model: nn.Module, *others: Any, shared: bool = False) -> None:
         self.holders: list[Holder] = []
         self.tensors: list[Tensor] = []
+        self._idle: list[Any] = []
         self._seen: dict[int, Any] = {}  # objects are held, so that their identity stays theirs
         own = [(x, None) for x in _functions(model)] if shared else [(model, ())]
         self._walk([*((x, None) for x in others), *own])
@@ -96,6 +99,13 @@ class State:
         for namespace in around.namespaces:
             self._add(None, ITEM, partial(holders.data_in, namespace), partial(holders.set_data, namespace))
         self._walk([(x, None) for x in around.containers], into_objects=False)
+        self._add(None, ITEM, partial(holders.not_empty, self._idle), partial(holders.set_empty, self._idle))
+
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.restore()
 
     def restore(self) -> None:
         """Give every holder its contents back, and empty caches of functions that kept tensors."""
@@ -105,11 +115,15 @@ class State:
 
     def substitute(self, table: Mapping[int, Tensor]) -> None:
         """Put other tensors where those of these identities are, whatever holds them."""
-        for holder in self.holders:
-            new = _substituted(holder.before, table)
+        for holder in self._with_tensors:
+            new = substituted(holder.before, table)
             if new is not None:
                 holder.write(new)
-                holder.start = new
+            holder.start = holder.before if new is None else new
+
+    @functools.cached_property
+    def _with_tensors(self) -> list[Holder]:
+        return [holder for holder in self.holders if may_hold_tensors(holder.before)]
 
     def changed(self) -> Iterator[tuple[Holder, Any]]:
         """Each holder of the model that changed since the forward started, and what is in it now."""
@@ -134,15 +148,17 @@ class State:
                 continue
             seen[id(x)] = x
             for step, y in self._look(x, where):
-                if type(y) is functools._lru_cache_wrapper:
+                kind = type(y)
+                if kind is functools._lru_cache_wrapper:
                     seen[id(y)] = y
-                elif type(y) not in ATOMS and id(y) not in seen and (into_objects or type(y) in CONTAINERS):
+                elif kind not in ATOMS and id(y) not in seen and (into_objects or kind in CONTAINERS):
                     found.append((y, None if where is None else (where, step)))
 
     def _look(self, x: Any, where: Where | None) -> list[tuple[Any, Any]]:
         """Note an object as a holder, if it is one, and tell the steps to what is in it."""
         if isinstance(x, dict):
-            items = self._add(where, ITEM, partial(holders.items, x), partial(holders.set_items, x))
+            read = x.copy if type(x) is dict else partial(holders.items, x)
+            items = self._add(where, ITEM, read, partial(holders.set_items, x))
             inside = [((ITEM, k), v) for k, v in items.items()]
         elif isinstance(x, (list, collections.deque)):
             line = self._add(where, ITEM, partial(list, x), partial(holders.set_line, x))
@@ -178,7 +194,10 @@ class State:
         kind: Any = type(x)
         own, slots = getattr(x, '__dict__', None), holders.slots(kind)
         if type(own) is dict:
-            inside |= self._add(where, ATTRIBUTE, partial(dict, own), partial(holders.set_items, own))
+            inside |= self._add(where, ATTRIBUTE, own.copy, partial(holders.set_items, own))
+        if isinstance(x, nn.Module):
+            idle = [name for name in IDLE if name in inside and not inside[name]]
+            self._idle += [inside.pop(name) for name in idle]
         if slots:
             read, write = partial(holders.read_slots, x, slots), partial(holders.write_slots, x, slots)
             inside |= self._add(where, ATTRIBUTE, read, write)
@@ -192,16 +211,6 @@ def _functions(model: nn.Module) -> list[Any]:
             inside = value.values() if type(value) is dict else value if type(value) in (list, tuple) else (value,)
             found += [x for x in inside if isinstance(x, (types.FunctionType, functools._lru_cache_wrapper))]
     return found
-
-
-@contextlib.contextmanager
-def preserved(model: nn.Module, *others: Any) -> Iterator[State]:
-    """Whatever happens inside, afterwards all that the model holds is what it was."""
-    state = State(model, *others)
-    try:
-        yield state
-    finally:
-        state.restore()
 
 
 def duplicate(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.Module:
@@ -256,7 +265,7 @@ def is_foreign(x: Any) -> bool:
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         # The order of a dictionary is state, too.
-        return len(a) == len(b) and all(k is key and v is value for (k, v), (key, value) in zip(a.items(), b.items()))
+        return len(a) == len(b) and all(map(operator.is_, a, b)) and all(map(operator.is_, a.values(), b.values()))
     if isinstance(a, list):
         return len(a) == len(b) and all(map(operator.is_, a, b))
     if isinstance(a, np.ndarray):
@@ -264,24 +273,3 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor):
         return bool(torch.equal(a, b))
     return bool(a == b)
-
-
-def _substituted(x: Any, table: Mapping[int, Tensor]) -> Any:
-    """Contents with other tensors, or None where there is none of them."""
-    if isinstance(x, dict):
-        new = {k: y for k, v in x.items() if (y := _exchanged(v, table)) is not None}
-        return {**x, **new} if new else None
-    if isinstance(x, (list, set)):
-        line = [_exchanged(v, table) for v in x]
-        return type(x)(v if y is None else y for v, y in zip(x, line)) if any(y is not None for y in line) else None
-    return None
-
-
-def _exchanged(x: Any, table: Mapping[int, Tensor]) -> Any:
-    """What stands for a tensor, or for a tuple with it."""
-    if isinstance(x, Tensor):
-        return table.get(id(x))
-    if type(x) is tuple:
-        parts = [_exchanged(y, table) for y in x]
-        return tuple(y if z is None else z for y, z in zip(x, parts)) if any(z is not None for z in parts) else None
-    return None
