@@ -7,7 +7,7 @@ A model may store sizes that tracing can't see (a split size, a head count for a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,8 @@ class _DepartedError(Exception):
 class _Comparison:
     """Takes a slim forward's operators one by one and tells the first that is not as predicted."""
 
-    def __init__(self, plan: Plan, mode: int, keep: IntArray, skipped: tuple[str, ...]) -> None:
+    def __init__(self, plan: Plan, mode: int, keep: IntArray, skipped: tuple[str, ...], valued: bool) -> None:
+        self.valued = valued  # tensors made of numbers have values
         self.plan, self.mode, self.keep, self.skipped = plan, mode, keep, skipped
         self.queue = [(i, c) for i, c in enumerate(plan.trace.calls[mode]) if self._looked_at(c)][::-1]
         self.place = self.queue[-1][0] if self.queue else 0
@@ -149,6 +150,8 @@ class _Comparison:
                 return Mismatch(mode, place, message, failed=since)
         if have.start != (start := begin_of(plan, want, keep)):
             return Mismatch(mode, i, f'{what} begins at {have.start} instead of {start}')
+        if want.of_numbers and not self.valued:
+            return None
         wanted = scaled(plan, mode, i, want, keep)
         for argument in dict.fromkeys([*wanted, *have.numbers]):
             a, b = have.numbers.get(argument), wanted.get(argument)
@@ -178,6 +181,7 @@ def try_structure(
     forward_fn: Callable[..., Any] | None,
     shared: State,
     on_meta: bool = True,
+    told: Container[tuple[tuple[int, int], str]] = (),
 ) -> Verdict:
     """Run the slim model that keeps ``keep`` (N,), without data, in training or eval mode, against the plan's trace.
 
@@ -185,6 +189,7 @@ def try_structure(
         shared: what slim models share with the model.
         on_meta: look at a run on meta tensors first. They are fast and may fail by themselves, so only what fake
             tensors say counts against the model.
+        told: places and messages of what fake tensors told before; meta tensors that say the same are believed.
     """
     structure = plan_structure(plan, keep, model)
     mode = int(training)
@@ -192,8 +197,8 @@ def try_structure(
     removed = [name for name, element in plan.ownership.named if not keep[element]]
     skipped = tuple(path + '.' for path in [*removed, *plan.trace.atomic]) or ('\0',)
 
-    def compare(run: Callable[..., Any]) -> Mismatch | None:
-        comparison = _Comparison(plan, mode, keep, skipped)
+    def compare(run: Callable[..., Any], valued: bool) -> Mismatch | None:
+        comparison = _Comparison(plan, mode, keep, skipped, valued)
         # A model of its own for each: what a forward leaves in it is of the kind of its tensors.
         slim = shrink(forget(skeleton(model), plan.trace.caches.values()), structure)
         problem = ''
@@ -207,10 +212,12 @@ def try_structure(
         # What raised an error has not ended: its path is still on the stack.
         return comparison.end(problem, tracer.ledger.where())
 
-    quick = compare(functools.partial(run_meta, state=shared)) if on_meta else None
+    quick = compare(functools.partial(run_meta, state=shared), False) if on_meta else None
     if on_meta and quick is None:
         return Verdict(None, True)
-    found = compare(run_fake)
+    if quick is not None and (quick.place, quick.message) in told:
+        return Verdict(quick, True)
+    found = compare(run_fake, True)
     return Verdict(found, on_meta and quick is not None and found is not None and quick.place == found.place)
 
 

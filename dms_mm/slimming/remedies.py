@@ -37,7 +37,7 @@ def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Ite
         yield from piece_remedies(sizes, call, path)
     # A reshape to heads and head dims may need both.
     for a, b in itertools.combinations(single[:8], 2):
-        if _attributes(a).isdisjoint(_attributes(b)):
+        if places(a).isdisjoint(places(b)):
             yield Remedy(mends=[*a.mends, *b.mends])
     # A module may read a size that a child of it stores.
     for path in dict.fromkeys(child for parent in (call.module, *raised) for child in _children(sizes, parent)):
@@ -67,7 +67,8 @@ def _children(sizes: Sizes, path: str) -> list[str]:
     ]
 
 
-def _attributes(remedy: Remedy) -> set[tuple[str, str, int | None]]:
+def places(remedy: Remedy) -> set[tuple[str, str, int | None]]:
+    """Modules, their attributes and the indices in them that a remedy mends."""
     return {_key(mend) for mend in remedy.mends}
 
 

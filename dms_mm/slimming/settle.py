@@ -6,7 +6,7 @@ loops here, over plans of the same units and over units, go from one to the next
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
 from .mends import known_mends, norm_widths, stated_widths
 from .plan import Plan, Remedy, make_plan
-from .remedies import remedies, width_mends
+from .remedies import places, remedies, width_mends
 from .shares import shares
 from .sizes import Sizes
 from .ties import changes
@@ -48,9 +48,10 @@ def settle(model: nn.Module, found: Found, inputs: Any, forward_fn: Callable[...
         TraceError: a slim model does not run as traced, and no unit can be blamed. ValueError: no unit is left.
     """
     notes: list[str] = []
+    served: dict[Any, int] = {}
     while True:
         plan, sizes = first_plan(model, found)
-        outcome = _Mending(model, plan, sizes, inputs, forward_fn).run()
+        outcome = _Mending(model, plan, sizes, inputs, forward_fn, served).run()
         if isinstance(outcome, Plan):
             return Settled(outcome, found, tuple(notes))
         notes += outcome.notes
@@ -78,11 +79,19 @@ class _Mending:
     """From a plan to one that holds for all trial structures, or to a revision of the units."""
 
     def __init__(
-        self, model: nn.Module, plan: Plan, sizes: Sizes, inputs: Any, forward_fn: Callable[..., Any] | None
+        self,
+        model: nn.Module,
+        plan: Plan,
+        sizes: Sizes,
+        inputs: Any,
+        forward_fn: Callable[..., Any] | None,
+        served: dict[Any, int],
     ) -> None:
         self.model, self.plan, self.sizes = model, plan, sizes
         self.inputs, self.forward_fn = inputs, forward_fn
         self.shared = State(model, forward_fn, shared=True)  # by all slim models
+        self.served = served  # problem -> number of the remedy that got past it
+        self.told: set[tuple[tuple[int, int], str]] = set()  # what runs on fake tensors told
         self.on_meta = True  # as long as runs on meta tensors tell what those on fake tensors do
 
     def run(self) -> Plan | Revision:
@@ -108,9 +117,19 @@ class _Mending:
 
     def _try(self, plan: Plan, trial: Trial) -> Mismatch | None:
         verdict = try_structure(
-            plan, self.model, trial.keep, trial.training, self.inputs, self.forward_fn, self.shared, self.on_meta
+            plan,
+            self.model,
+            trial.keep,
+            trial.training,
+            self.inputs,
+            self.forward_fn,
+            self.shared,
+            self.on_meta,
+            self.told,
         )
         self.on_meta = verdict.meta_agrees
+        if verdict.mismatch is not None:
+            self.told.add((verdict.mismatch.place, verdict.mismatch.message))
         return verdict.mismatch
 
     def _keep_copies(self) -> Revision | None:
@@ -130,19 +149,23 @@ class _Mending:
         """The first remedy that gets past the problem, or units to find anew."""
         # Several asserts may guard one operator: a remedy that satisfies the first of them is a step, too.
         partial: _Step | None = None
-        for remedy in remedies(self.plan, self.sizes, problem, trial.keep):
+        idle: set[Any] = set()  # attributes that the operator does not go by: what mends them with others, neither
+        for number, remedy in self._in_order(problem, remedies(self.plan, self.sizes, problem, trial.keep)):
             if remedy.ties:
                 if changes(self.plan.trace.elements, remedy.ties):
                     return self._shared(problem) or Revision(ties=remedy.ties)
                 continue
-            if remedy.replaces and not may_replace:
+            if (remedy.replaces and not may_replace) or (len(remedy.mends) > 1 and not idle.isdisjoint(places(remedy))):
                 continue
             plan = self.plan.mended(remedy)
             after = self._try(plan, trial)
             if after is None or after.place > problem.place or _other_number(problem, after):
+                self.served[problem.place, problem.message] = number
                 return _Step(plan, after, remedy.replaces)
-            if partial is None and 'AssertionError' in problem.message and after.message != problem.message:
-                partial = _Step(plan, after)
+            if 'AssertionError' in problem.message:
+                partial = partial or (_Step(plan, after) if after.message != problem.message else None)
+            elif len(remedy.mends) == 1 and (after.place, after.message) == (problem.place, problem.message):
+                idle |= places(remedy)
         if partial is not None:
             return partial
         shared = self._shared(problem)
@@ -157,6 +180,12 @@ class _Mending:
         if ties and changes(self.plan.trace.elements, ties):
             return Revision(ties=ties)
         return self._freeze(problem, blamed(self.plan, self.sizes, problem, trial.keep, shows))
+
+    def _in_order(self, problem: Mismatch, found: Iterable[Remedy]) -> Iterator[tuple[int, Remedy]]:
+        """Remedies with their numbers; what served before, of other units or in another structure, comes first."""
+        numbered = list(enumerate(found))
+        first = self.served.get((problem.place, problem.message))
+        return iter(sorted(numbered, key=lambda pair: pair[0] != first))
 
     def _shared(self, problem: Mismatch) -> Revision | None:
         """Parts of a width that is cut by a share of it shrink alike, if the forward goes by that."""

@@ -87,9 +87,9 @@ class Tracer(TorchDispatchMode):
         if call is None and self.on_call is not None and not self.suspended:
             # Nothing rides along: the shapes and numbers are all that is asked for.
             call = Call(name, self.ledger.where(), [], start=start_of(func, args))
-        if call is not None and (known is None or not all(map(made_of_numbers, tensors))):
-            # What is made of numbers alone is compared where it meets something else.
-            call.numbers = numbers_of(func, args, kwargs)
+        if call is not None:
+            call.of_numbers = known is not None and all(map(made_of_numbers, tensors))
+            call.numbers = {} if call.of_numbers else numbers_of(func, args, kwargs)
         out = self._run(func, name, tensors, known, args, kwargs)
         self.numbers.note(out, known, tensors, written)
         if call is None or self.suspended:

@@ -44,6 +44,7 @@ class Call:
     input_axes: list[Entries] = field(default_factory=list)
     makers: list[frozenset[str] | None] = field(default_factory=list)
     numbers: Numbers = field(default_factory=dict)  # what it got by argument, lengths aside
+    of_numbers: bool = False  # its tensors are made of numbers alone: what it got shows where they meet something else
     start: tuple[int, int, int] | None = None  # dimension of a slice, and where it begins; see start_of
     arguments: list[str] = field(default_factory=list)  # of its tensors
     # Values of its tensors and of its results, by number or by the name of a parameter; and what it wrote over besides.

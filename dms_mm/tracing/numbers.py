@@ -36,6 +36,8 @@ OF_SOME = {
         ('aten::as_strided', 'aten::as_strided_', 'aten::empty_strided', 'aten::new_empty_strided'), {'stride'}
     ),
 }
+# Where a tensor lies is no number.
+PLACE = {'pin_memory', 'layout'}
 # A number that fills a tensor is a tensor first on some devices.
 FILLS = {'aten::fill_', 'aten::copy_', 'aten::fill', 'aten::copy'}
 NUMBER = (bool, int, float, complex, str)  # or a word that says how
@@ -43,10 +45,10 @@ NUMBER = (bool, int, float, complex, str)  # or a word that says how
 
 @functools.cache
 def _schema(func: Any) -> tuple[str, list[tuple[str, Any]], set[str]]:
-    """Name, names and defaults of the arguments, and those that say lengths."""
+    """Name, names and defaults of the arguments, and those that say lengths or where a tensor lies."""
     schema = func._schema
     arguments = [(a.name, a.default_value if a.has_default_value() else None) for a in schema.arguments]
-    return schema.name, arguments, LENGTHS | OF_SOME.get(schema.name, set())
+    return schema.name, arguments, LENGTHS | PLACE | OF_SOME.get(schema.name, set())
 
 
 def arguments_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:

@@ -219,14 +219,21 @@ def duplicate(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.Mod
     Args:
         memo: identity of an object -> what stands for it in the copy.
     """
+    # Most of what is in a module are containers without anything, and a copy of one by `copy` takes long.
+    idle = [x for module in model.modules() for name in IDLE if not (x := vars(module).get(name, True))]
+
+    def copied(known: Mapping[int, Any]) -> nn.Module:
+        new: dict[int, Any] = {id(x): type(x)() for x in idle if type(x) in CONTAINERS}
+        return copy.deepcopy(model, {**new, **known})
+
     try:
-        return copy.deepcopy(model, dict(memo or {}))
+        return copied(memo or {})
     except RuntimeError:
         # Torch refuses to copy activations that have a graph, as a model may keep of its last forward.
         kept = without_graph(model)
         if not kept:
             raise
-        return copy.deepcopy(model, {**kept, **(memo or {})})
+        return copied({**kept, **(memo or {})})
 
 
 def without_graph(model: nn.Module) -> dict[int, Tensor]:
