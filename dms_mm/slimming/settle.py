@@ -7,7 +7,7 @@ loops here, over plans of the same units and over units, go from one to the next
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
 from .mends import known_mends, norm_widths, stated_widths
 from .plan import Plan, Remedy, make_plan
+from .progress import Progress
 from .remedies import places, remedies, width_mends
 from .shares import shares
 from .sizes import Sizes
@@ -48,10 +49,10 @@ def settle(model: nn.Module, found: Found, inputs: Any, forward_fn: Callable[...
         TraceError: a slim model does not run as traced, and no unit can be blamed. ValueError: no unit is left.
     """
     notes: list[str] = []
-    served: dict[Any, int] = {}
+    learnt = _Learnt()
     while True:
         plan, sizes = first_plan(model, found)
-        outcome = _Mending(model, plan, sizes, inputs, forward_fn, served).run()
+        outcome = _Mending(model, plan, sizes, inputs, forward_fn, learnt).run()
         if isinstance(outcome, Plan):
             return Settled(outcome, found, tuple(notes))
         notes += outcome.notes
@@ -75,6 +76,20 @@ class _Step:
     replaces: bool = False
 
 
+@dataclass
+class _Learnt:
+    """What trials of other units said of the same forward.
+
+    Attributes:
+        served: place and message of a problem -> number of the remedy that got past it.
+        told: places and messages of what failed on fake tensors.
+    """
+
+    served: dict[tuple[tuple[int, int], str], int] = field(default_factory=dict)
+    told: set[tuple[tuple[int, int], str]] = field(default_factory=set)
+    progress: Progress = field(default_factory=lambda: Progress('slim models tried without data'))
+
+
 class _Mending:
     """From a plan to one that holds for all trial structures, or to a revision of the units."""
 
@@ -85,13 +100,12 @@ class _Mending:
         sizes: Sizes,
         inputs: Any,
         forward_fn: Callable[..., Any] | None,
-        served: dict[Any, int],
+        learnt: _Learnt,
     ) -> None:
         self.model, self.plan, self.sizes = model, plan, sizes
         self.inputs, self.forward_fn = inputs, forward_fn
         self.shared = State(model, forward_fn, shared=True)  # by all slim models
-        self.served = served  # problem -> number of the remedy that got past it
-        self.told: set[tuple[tuple[int, int], str]] = set()  # what runs on fake tensors told
+        self.learnt = learnt
         self.on_meta = True  # as long as runs on meta tensors tell what those on fake tensors do
 
     def run(self) -> Plan | Revision:
@@ -125,11 +139,12 @@ class _Mending:
             self.forward_fn,
             self.shared,
             self.on_meta,
-            self.told,
+            self.learnt.told,
         )
+        self.learnt.progress.step()
         self.on_meta = verdict.meta_agrees
         if verdict.mismatch is not None:
-            self.told.add((verdict.mismatch.place, verdict.mismatch.message))
+            self.learnt.told.add((verdict.mismatch.place, verdict.mismatch.message))
         return verdict.mismatch
 
     def _keep_copies(self) -> Revision | None:
@@ -160,7 +175,7 @@ class _Mending:
             plan = self.plan.mended(remedy)
             after = self._try(plan, trial)
             if after is None or after.place > problem.place or _other_number(problem, after):
-                self.served[problem.place, problem.message] = number
+                self.learnt.served[problem.place, problem.message] = number
                 return _Step(plan, after, remedy.replaces)
             if 'AssertionError' in problem.message:
                 partial = partial or (_Step(plan, after) if after.message != problem.message else None)
@@ -184,7 +199,7 @@ class _Mending:
     def _in_order(self, problem: Mismatch, found: Iterable[Remedy]) -> Iterator[tuple[int, Remedy]]:
         """Remedies with their numbers; what served before, of other units or in another structure, comes first."""
         numbered = list(enumerate(found))
-        first = self.served.get((problem.place, problem.message))
+        first = self.learnt.served.get((problem.place, problem.message))
         return iter(sorted(numbered, key=lambda pair: pair[0] != first))
 
     def _shared(self, problem: Mismatch) -> Revision | None:
