@@ -27,6 +27,9 @@ UNDEFINED = {
     for name in 'empty empty_like empty_permuted empty_strided new_empty new_empty_strided resize_'.split()
 }
 
+# Their second result holds numbers of channels, for a backward alone.
+NUMBERED = {'torchvision::ps_roi_align', 'torchvision::ps_roi_pool'}
+
 
 @dataclass
 class Finding:
@@ -187,6 +190,8 @@ class Trial(Traced):
             chance = step.name in UNDEFINED or torch.Tag.nondeterministic_seeded in step.func.tags
             if chance or loose.intersection(step.takes):
                 loose.update(step.changes)
+            elif step.name in NUMBERED:
+                loose.update(step.out[1:])
         return loose
 
     def _claims(self) -> Iterator[tuple[int, int, Seen, frozenset[str]]]:
