@@ -124,6 +124,11 @@ class Ledger:
         return getattr(x, '_dms_free', set())
 
     @staticmethod
+    def summed(x: Any) -> int:
+        """How many positions a tensor is a sum over, if some of them can be pruned; else 0."""
+        return getattr(x, '_dms_summed', 0)
+
+    @staticmethod
     def shape(x: Any) -> tuple[int, ...]:
         """The shape that a tensor had when its axes were set: an operator in place may have changed it since."""
         return getattr(x, '_dms_shape', tuple(x.shape))

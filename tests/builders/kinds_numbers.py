@@ -578,6 +578,15 @@ EVEN = {
     'halves': lambda x: (x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]),
     'even split': lambda x: x.split(6, 1),
 }
+MEANS = {
+    'a gate': lambda x: x * (x.sum(1, keepdim=True) / x.shape[1]).sigmoid(),
+    'a gate by a factor': lambda x: x * (x.sum(1, keepdim=True) * (1 / x.shape[1])).sigmoid(),
+    'a gate by a tensor': lambda x: x * (x.sum(1, keepdim=True) / torch.tensor(float(x.shape[1]))).sigmoid(),
+    'a gate of all': lambda x: x * (x.sum((1, 2, 3), keepdim=True) / x[0].numel()).sigmoid(),
+    'centred': lambda x: x - x.sum(1, keepdim=True) / x.size(1),
+    'squares': lambda x: x * torch.rsqrt(x.square().sum(1, keepdim=True) / x.shape[1] + 0.1),
+    'by a literal': lambda x: x * (x.sum(1, keepdim=True) / 12).sigmoid(),
+}
 TOKENS = (2, 5, 4)
 KINDS = [
     *((f'number {k}', _kind(k), _seeded(lambda f=f: Number(f), MAP)) for k, f in NUMBERS.items()),
@@ -606,6 +615,10 @@ KINDS = [
     ('expanded norm', 19, _seeded(lambda: Normed(Expanded(12)), MAP)),
     ('normalize', 19, _seeded(lambda: Normed(ByFunction(lambda x: F.normalize(x, dim=1))), MAP)),
     ('normalize of sum', 19, _seeded(lambda: Normed(ByFunction(lambda x: F.normalize(x, 1.0, 1))), MAP)),
+    *(
+        (f'mean by hand in a module, {k}', 19, _seeded(lambda f=f: Normed(ByFunction(f)), MAP))
+        for k, f in MEANS.items()
+    ),
     ('functional norm of a child', 19, _seeded(lambda: InlinedNorm(True), TOKENS)),
     ('functional norm', 19, _seeded(lambda: InlinedNorm(False), TOKENS)),
     ('directions', 19, _seeded(Directions, TOKENS)),

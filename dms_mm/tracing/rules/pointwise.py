@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,10 +10,20 @@ import numpy as np
 import torch
 
 from ..ledger import Ledger, tensors_of
+from ..numbers import number_in
 from ..poles import DIVIDED, bar
 from .layout import Operand, broadcast, join, note_bias, parted, wrap
 from .table import rule
 from .zeros import poles, spare_makers, zero_makers, zeroing
+
+MEANS = {f'aten::{name}' for name in ('div', 'div_', 'mul', 'mul_')}
+
+
+def _is_mean(operator: str, total: Any, args: Sequence[Any]) -> bool:
+    """A sum over pruned positions is divided by how many there are."""
+    count = Ledger.summed(total)
+    number = next((float(v) for a in args if (v := number_in(a)) is not None), 0.0)
+    return math.isclose(number, count if operator.startswith('div') else 1 / count, rel_tol=1e-6)
 
 
 def _zeroing(operator: str, args: Sequence[Any]) -> Sequence[frozenset[int]]:
@@ -49,6 +60,8 @@ def pointwise(ledger: Ledger, out: Any, *args: Any, operator: str = '', **kwargs
     if operator in ('add', 'add_') and len(tensors) == 2 and tensors[1].ndim == 1 < tensors[0].ndim:
         note_bias(ledger, ledger.along(tensors[0], tensors[0].ndim - 1), tensors[1])
     entries, copies = join(ledger, operands, 'an elementwise operation with a fixed tensor')
+    if tensors and Ledger.summed(tensors[0]) and f'aten::{operator}' in MEANS and _is_mean(operator, tensors[0], args):
+        ledger.trace.stuck[ledger.stack[-1]] = None
     for k in _poles(operator, args):
         x = tensors[k]
         if (own := ledger.makers(x)) is not None:
