@@ -127,7 +127,7 @@ def _masked(trace: Trace, lines: _Lines) -> Masked:
             for dim in range(len(trace.params.get(name, ()))):
                 place = trace.linear((name, dim))
                 before = masked.get(place, set())
-                if before is not None and asked & lines.units_of(*place):
+                if place not in trace.barred and before is not None and asked & lines.units_of(*place):
                     masked[place] = before | asked
     return masked
 

@@ -14,6 +14,7 @@ from .plan import Plan
 from .sizes import Sizes
 from .ties import live_together, reshaped
 
+AHEAD = 8  # calls further on where the widths of a twin are looked for
 Shows = Callable[[Sequence[MutableUnit]], bool]  # whether the problem shows if only these units lose something
 
 
@@ -72,16 +73,18 @@ def _likewise(sizes: Sizes, problem: Mismatch, elements: Sequence[IntArray]) -> 
     mode, module = problem.mode, sizes.call(*problem.place).module
     own = sizes.own(mode, module)
     behind = own.index(problem.index)
-    for back in range(behind + 1) if elements else ():
-        for seen in sizes.at(sizes.call(mode, own[behind - back])):
+    # Pieces are seen in heads only behind the cuts.
+    ahead = range(behind + 1, min(behind + 1 + AHEAD, len(own)))
+    for place in [*range(behind, -1, -1), *ahead] if elements else ():
+        for seen in sizes.at(sizes.call(mode, own[place])):
             owner = np.unique(np.concatenate(seen.owners, 1))
             if not any(np.array_equal(owner[owner >= 0], e) for e in elements):
                 continue
             found: list[IntArray] = []
             for twin, at in sizes.twins(problem, module):
                 theirs = sizes.own(mode, twin)
-                k = theirs.index(at) - back
-                there = sizes.at(sizes.call(mode, theirs[k])) if k >= 0 else []
+                k = theirs.index(at) + place - behind
+                there = sizes.at(sizes.call(mode, theirs[k])) if 0 <= k < len(theirs) else []
                 found += [o[o >= 0] for s in there if s.role == seen.role for o in s.owners]
             return found
     return []

@@ -13,6 +13,9 @@ from .scales import scale_remedies
 from .sizes import Sizes
 from .ties import tie_of, width_ties
 
+# Pieces are cut by several heads times their dimensions, and seen in heads only once all of them are cut.
+AHEAD_OF_PIECES = 8
+
 
 def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Iterator[Remedy]:
     """What to try where a slim forward departs: numbers undone in weights, attributes mended, or units tied."""
@@ -21,6 +24,8 @@ def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Ite
     call = sizes.call(*problem.place)
     # An assert may guard anything that follows; a reshape fails before the copy that it would make.
     ahead = 40 if 'AssertionError' in problem.message else 2 * int(problem.failed)
+    if call.name == 'aten::slice' and not problem.failed:
+        ahead = AHEAD_OF_PIECES
     later: list[Remedy] = []
     single: list[Remedy] = []
     # An attribute of the parent may hold it, or of what raised an error; further up numbers agree by chance.

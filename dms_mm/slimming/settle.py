@@ -165,10 +165,13 @@ class _Mending:
         # Several asserts may guard one operator: a remedy that satisfies the first of them is a step, too.
         partial: _Step | None = None
         idle: set[Any] = set()  # attributes that the operator does not go by: what mends them with others, neither
+        failed: list[Remedy] = []
         for number, remedy in self._in_order(problem, remedies(self.plan, self.sizes, problem, trial.keep)):
             if remedy.ties:
                 if changes(self.plan.trace.elements, remedy.ties):
-                    return self._shared(problem) or Revision(ties=remedy.ties)
+                    step = self._one_of_several(problem, trial, failed) or self._shared(problem)
+                    if step is not None or self._helps(problem, trial, remedy):
+                        return step or Revision(ties=remedy.ties)
                 continue
             if (remedy.replaces and not may_replace) or (len(remedy.mends) > 1 and not idle.isdisjoint(places(remedy))):
                 continue
@@ -177,15 +180,16 @@ class _Mending:
             if after is None or after.place > problem.place or _other_number(problem, after):
                 self.learnt.served[problem.place, problem.message] = number
                 return _Step(plan, after, remedy.replaces)
+            failed.append(remedy)
             if 'AssertionError' in problem.message:
                 partial = partial or (_Step(plan, after) if after.message != problem.message else None)
             elif len(remedy.mends) == 1 and (after.place, after.message) == (problem.place, problem.message):
                 idle |= places(remedy)
         if partial is not None:
             return partial
-        shared = self._shared(problem)
-        if shared is not None:
-            return shared
+        found = self._one_of_several(problem, trial, failed) or self._shared(problem)
+        if found is not None:
+            return found
         culprits = self._culprits(trial) if trial.cuts_blocks else []
         if culprits:
             notes = [f'{name} is no unit, because without its blocks {problem.message}' for name in culprits]
@@ -201,6 +205,39 @@ class _Mending:
         numbered = list(enumerate(found))
         first = self.learnt.served.get((problem.place, problem.message))
         return iter(sorted(numbered, key=lambda pair: pair[0] != first))
+
+    def _one_of_several(self, problem: Mismatch, trial: Trial, failed: Sequence[Remedy]) -> _Step | None:
+        """A remedy for some of the widths by which a piece is cut; what else it is cut by is still to be mended."""
+        if not _is_cut(self.sizes.call(*problem.place), problem):
+            return None
+        for remedy in failed:
+            owners = [owner.ravel() for mend in remedy.mends for owner in mend.owners]
+            elements = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *owners]))
+            units = [u for u in self.plan.units if ((u.start <= elements) & (elements < u.start + u.size)).any()]
+            some = Trial(alone(trial.keep, units), training=trial.training)
+            if remedy.replaces or not remedy.mends or some.keep.all():
+                continue
+            before = self._try(self.plan, some)
+            if before is None or before.place != problem.place:
+                continue
+            plan = self.plan.mended(remedy)
+            after, still = self._try(plan, some), self._try(plan, trial)
+            if (after is None or after.place > problem.place) and still is not None and still.place == problem.place:
+                return _Step(plan, still)
+        return None
+
+    def _helps(self, problem: Mismatch, trial: Trial, remedy: Remedy) -> bool:
+        """Whether a piece is cut as predicted once what a remedy ties has lost the same."""
+        if not _is_cut(self.sizes.call(*problem.place), problem):
+            return True
+        keep = trial.keep.copy()
+        for tie in remedy.ties:
+            lives = np.all([self.plan.lives(ids, trial.keep) for ids in tie.right], 0)
+            owner = self.plan.owner(tie.left)
+            for column in owner.T:
+                keep[column[column >= 0]] = lives[column >= 0]
+        after = self._try(self.plan, Trial(keep, training=trial.training))
+        return after is None or after.place != problem.place
 
     def _shared(self, problem: Mismatch) -> Revision | None:
         """Parts of a width that is cut by a share of it shrink alike, if the forward goes by that."""
@@ -267,6 +304,10 @@ class _Mending:
     def _touched(self, calls: list[Call]) -> list[IntArray]:
         entries = [entry for call in calls for axes in [*call.axes, *call.input_axes] for entry in axes]
         return [ids for _, ids in entries if self.sizes.pruned(ids)]
+
+
+def _is_cut(call: Call, problem: Mismatch) -> bool:
+    return call.name == 'aten::slice' and not problem.failed
 
 
 def _other_number(before: Mismatch, after: Mismatch) -> bool:

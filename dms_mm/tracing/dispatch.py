@@ -18,7 +18,7 @@ from .numbers import Known, arguments_of, made_of_numbers, numbers_of, start_of
 from .residual import follow
 from .rules.constants import CONSTANTS
 from .rules.parts import parts_of
-from .rules.pointwise import pointwise
+from .rules.pointwise import MEANS, pointwise
 from .rules.products import COUNTED
 from .values import Values
 
@@ -132,7 +132,8 @@ class Tracer(TorchDispatchMode):
     ) -> None:
         """Let the rule write what becomes of the ids, and complete the call."""
         sources = [name for x in tensors if (name := self.ledger.source(x))]  # an operator in place has none afterwards
-        if any(call.input_axes) or call.name in MADE or call.name in COUNTED or any(map(Ledger.free, tensors)):
+        looked_at = any(call.input_axes) or call.name in MADE or call.name in COUNTED
+        if looked_at or any(map(Ledger.free, tensors)) or (call.name in MEANS and Ledger.summed(tensors[0])):
             try:
                 self._apply(func, call.name, out, args, kwargs)
             except (TypeError, IndexError, ValueError, AttributeError) as error:

@@ -18,6 +18,7 @@ import torch
 from .elements import IntArray
 from .findings import Axes, Cost, Entries, Gate, ParamDim, Trace
 from .flow import Joint
+from .poles import is_barred, places_of
 
 
 def tensors_of(tree: Any) -> list[Any]:
@@ -113,9 +114,19 @@ class Ledger:
         return getattr(x, '_dms_makers', None)
 
     @staticmethod
+    def spare(x: Any) -> frozenset[str] | None:
+        """Others that would do the same."""
+        return getattr(x, '_dms_spare', None)
+
+    @staticmethod
     def free(x: Any) -> set[int]:
         """Dimensions along which a tensor is copies of one position."""
         return getattr(x, '_dms_free', set())
+
+    @staticmethod
+    def summed(x: Any) -> int:
+        """How many positions a tensor is a sum over, if some of them can be pruned; else 0."""
+        return getattr(x, '_dms_summed', 0)
 
     @staticmethod
     def shape(x: Any) -> tuple[int, ...]:
@@ -129,6 +140,7 @@ class Ledger:
         source: str | None = None,
         makers: frozenset[str] | None = None,
         copies: Iterable[int] = (),
+        spare: frozenset[str] | None = None,
     ) -> None:
         """Set the axes of a tensor; dimensions of one position carry none, nor do those that are ``copies`` of one."""
         entries: Entries = []
@@ -140,6 +152,7 @@ class Ledger:
         x._dms_axes = entries
         x._dms_source = source
         x._dms_makers = makers
+        x._dms_spare = spare
         x._dms_free = set(copies)
         x._dms_shape = tuple(x.shape)
         if source or makers is not None:
@@ -172,12 +185,18 @@ class Ledger:
     def request(self, x: Any, ids: IntArray) -> bool:
         """Ask that dead positions of ``x`` be zero. False if no parameters can see to that."""
         makers = self.makers(x)
-        if makers is None:
+        if makers is None or is_barred(self.trace, makers, ids):
             return False
         if makers:
             self.trace.requests.append((makers, ids))
             self.trace.requested.setdefault(makers, set()).update(np.unique(ids).tolist())
         return True
+
+    def refused(self, ids: IntArray, reason: str) -> str:
+        """Why a request failed: ``reason``, and whether something is divided by what masks would make zero."""
+        names = {name for name, _ in self.trace.barred}
+        barred = any(place in self.trace.barred for place in places_of(self.trace, names, ids))
+        return f'{reason}, where masks would make zero what is divided by' if barred else reason
 
     def masked(self, x: Any, lists: Sequence[IntArray]) -> bool:
         """Dead positions of ``x`` along these elements are zero already."""
@@ -195,10 +214,10 @@ class Ledger:
                 self.trace.requests.append((frozenset([source]), ids))
 
     def produce(self, tensor: Any, lists: Sequence[IntArray]) -> None:
-        """A parameter makes these elements of its own."""
+        """A parameter makes these elements of its own, or what is computed from parameters alone those of theirs."""
         source = self.source(tensor)
         for ids in lists:
-            owners = [owner for owner in self._owners_of([ids]) if owner[0] == source]
+            owners = [owner for owner in self._owners_of([ids]) if source in (owner[0], None)]
             self.trace.producers.update(dict.fromkeys(owners))
             if not owners and source:
                 self.trace.products.append((source, ids.reshape(-1)))

@@ -116,6 +116,17 @@ def value_of(x: Any) -> Any:
     return getattr(x, '_dms_value', None)
 
 
+def number_in(x: Any) -> float | None:
+    """A real number, or the one in a tensor of one that was made from such."""
+    if type(x) in (int, float):
+        return float(x)
+    known = value_of(x) if isinstance(x, torch.Tensor) and x.numel() == 1 and made_of_numbers(x) else None
+    if known is None or known.is_complex():
+        return None
+    with _disable_current_modes():
+        return float(known)
+
+
 def _has_values(x: Any) -> bool:
     return type(x) is torch.Tensor and x.device.type == 'cpu'
 

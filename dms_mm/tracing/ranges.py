@@ -14,6 +14,7 @@ ANY: Bounds = (-math.inf, math.inf)
 FIXED: dict[str, Bounds] = {
     'sigmoid': (0.0, 1.0), 'hardsigmoid': (0.0, 1.0), '_softmax': (0.0, 1.0), 'tanh': (-1.0, 1.0),
     'abs': (0.0, math.inf), 'square': (0.0, math.inf),
+    'linalg_vector_norm': (0.0, math.inf), 'norm': (0.0, math.inf), 'var': (0.0, math.inf), 'std': (0.0, math.inf),
     'exp': (0.0, math.inf), 'softplus': (0.0, math.inf), 'rand': (0.0, 1.0),
 }  # fmt: skip
 # Every value of the result is a value of the input, or lies between some of them.
@@ -85,4 +86,24 @@ def _pad(flows: Sequence[Flow], args: Sequence[Any]) -> Bounds:
     return min(flows[0].low, value), max(flows[0].high, value)
 
 
-ARITHMETIC: dict[str, Callable[..., Bounds]] = {'add': _add, 'mul': _scale, 'div': _scale, 'constant_pad_nd': _pad}
+def _root(flows: Sequence[Flow], args: Sequence[Any]) -> Bounds:
+    return tuple(math.sqrt(max(v, 0.0)) for v in (flows[0].low, flows[0].high))  # type: ignore[return-value]
+
+
+def _power(flows: Sequence[Flow], args: Sequence[Any]) -> Bounds:
+    """Of a number that is not negative, or an even one."""
+    number = _number(args, 1)
+    even = number is not None and number % 2 == 0
+    if len(flows) > 1 or not (even or flows[0].low >= 0):
+        return ANY
+    return (flows[0].low ** number if flows[0].low > 0 and number is not None and number > 0 else 0.0), math.inf
+
+
+ARITHMETIC: dict[str, Callable[..., Bounds]] = {
+    'add': _add,
+    'mul': _scale,
+    'div': _scale,
+    'constant_pad_nd': _pad,
+    'sqrt': _root,
+    'pow': _power,
+}

@@ -25,7 +25,7 @@ ZERO_KEEPING = set(
 AFFINE: dict[str, tuple[tuple[int, ...], int | None]] = {
     'convolution': ((1,), 2), 'addmm': ((2, 1), 0), 'baddbmm': ((2, 1), 0), 'mm': ((1, 0), None),
     'bmm': ((1, 0), None), 'mv': ((0, 1), None), 'native_layer_norm': ((2,), 3), 'native_group_norm': ((1,), 2),
-    'deform_conv2d': ((1,), 4),
+    'deform_conv2d': ((1,), 4), 'deform_conv': ((2,), None), 'modulated_deform_conv': ((3,), 4),
     **dict.fromkeys(
         ('native_batch_norm', '_native_batch_norm_legit', '_native_batch_norm_legit_no_training',
          '_native_batch_norm_legit_functional', '_batch_norm_with_update', '_batch_norm_no_update'), ((1,), 2)),

@@ -1,4 +1,4 @@
-"""The setting of a traced forward: attention and recurrent layers as the operators that they are made of."""
+"""The setting of a traced forward: attention and recurrent layers, and kernels, as operators that torch sees."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from .kernels import seen_kernels
 
 
 @contextlib.contextmanager
@@ -74,5 +76,6 @@ def plain_operators(model: nn.Module) -> Iterator[None]:
         _no_onednn(),
         no_fastpath(),
         _local_norms(model),
+        seen_kernels(),
     ):
         yield

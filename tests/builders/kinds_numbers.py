@@ -310,6 +310,52 @@ class LiteralHeads(nn.Module):
         return self.out(x + self.proj(y))
 
 
+class Fused(nn.Module):
+    """Queries, keys and values of one layer, cut by heads that stand elsewhere and a head dim of its own (Phi-3)."""
+
+    def __init__(self, heads, width, rotary):
+        super().__init__()
+        self.settings, self.head_dim, self.keys, self.rotary = {'heads': heads}, 6, heads // 2, rotary
+        self.qkv = nn.Linear(width, (heads + 2 * self.keys) * 6)
+        self.proj = nn.Linear(heads * 6, width)
+        self.register_buffer('frequencies', 1 / 10 ** torch.linspace(0, 1, 3))
+
+    def turned(self, x: Tensor) -> Tensor:
+        if not self.rotary:
+            return x
+        angles = torch.arange(x.shape[-2])[:, None] * self.frequencies
+        angles = torch.cat([angles, angles], -1)
+        n = angles.shape[-1]
+        half, rest = x[..., :n], x[..., n:]
+        other = torch.cat([-half[..., n // 2 :], half[..., : n // 2]], -1)
+        return torch.cat([half * angles.cos() + other * angles.sin(), rest], -1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        y, end = self.qkv(x), self.settings['heads'] * self.head_dim
+        last = end + self.keys * self.head_dim
+        q, k, v = (part.view(b, n, -1, self.head_dim).transpose(1, 2) for part in
+                   (y[..., :end], y[..., end:last], y[..., last:]))  # fmt: skip
+        k, v = (t[:, :, None].expand(-1, -1, 2, -1, -1).flatten(1, 2) for t in (k, v))
+        y = F.scaled_dot_product_attention(self.turned(q), self.turned(k), v)
+        return self.proj(y.transpose(1, 2).reshape(b, n, -1))
+
+
+class FusedNet(nn.Module):
+    """Two of them."""
+
+    def __init__(self, width, rotary):
+        super().__init__()
+        self.embed, self.out = nn.Linear(4, width), nn.Linear(width, 3)
+        self.blocks = nn.ModuleList(Fused(4, width, rotary) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        for block in self.blocks:
+            x = (x + block(x)).tanh()
+        return self.out(x)
+
+
 # -- norms by function
 class TwoFormats(nn.Module):
     """A norm of channels first by hand or of channels last by function, as ConvNeXt's authors have it."""
@@ -532,6 +578,15 @@ EVEN = {
     'halves': lambda x: (x[:, : x.shape[1] // 2], x[:, x.shape[1] // 2 :]),
     'even split': lambda x: x.split(6, 1),
 }
+MEANS = {
+    'a gate': lambda x: x * (x.sum(1, keepdim=True) / x.shape[1]).sigmoid(),
+    'a gate by a factor': lambda x: x * (x.sum(1, keepdim=True) * (1 / x.shape[1])).sigmoid(),
+    'a gate by a tensor': lambda x: x * (x.sum(1, keepdim=True) / torch.tensor(float(x.shape[1]))).sigmoid(),
+    'a gate of all': lambda x: x * (x.sum((1, 2, 3), keepdim=True) / x[0].numel()).sigmoid(),
+    'centred': lambda x: x - x.sum(1, keepdim=True) / x.size(1),
+    'squares': lambda x: x * torch.rsqrt(x.square().sum(1, keepdim=True) / x.shape[1] + 0.1),
+    'by a literal': lambda x: x * (x.sum(1, keepdim=True) / 12).sigmoid(),
+}
 TOKENS = (2, 5, 4)
 KINDS = [
     *((f'number {k}', _kind(k), _seeded(lambda f=f: Number(f), MAP)) for k, f in NUMBERS.items()),
@@ -552,11 +607,18 @@ KINDS = [
     ('single head by math', 18, _seeded(SingleHeadByTensor, TOKENS)),
     ('non-local', 18, _seeded(NonLocal, MAP)),
     ('literal heads', 18, _seeded(LiteralHeads, TOKENS)),
+    ('fused projections', 18, _seeded(lambda: FusedNet(12, False), TOKENS)),
+    ('fused projections as wide as the stream', 18, _seeded(lambda: FusedNet(24, False), TOKENS)),
+    ('fused projections with rotary positions', 18, _seeded(lambda: FusedNet(24, True), TOKENS)),
     ('two formats first', 19, _seeded(lambda: Normed(TwoFormats(12, True)), MAP)),
     ('two formats last', 19, _seeded(lambda: Normed(TwoFormats(12, False), True), MAP)),
     ('expanded norm', 19, _seeded(lambda: Normed(Expanded(12)), MAP)),
     ('normalize', 19, _seeded(lambda: Normed(ByFunction(lambda x: F.normalize(x, dim=1))), MAP)),
     ('normalize of sum', 19, _seeded(lambda: Normed(ByFunction(lambda x: F.normalize(x, 1.0, 1))), MAP)),
+    *(
+        (f'mean by hand in a module, {k}', 19, _seeded(lambda f=f: Normed(ByFunction(f)), MAP))
+        for k, f in MEANS.items()
+    ),
     ('functional norm of a child', 19, _seeded(lambda: InlinedNorm(True), TOKENS)),
     ('functional norm', 19, _seeded(lambda: InlinedNorm(False), TOKENS)),
     ('directions', 19, _seeded(Directions, TOKENS)),

@@ -477,14 +477,14 @@ def spatial(function, width: int = 8, rank: int = 2, size: int = 8):
     return model
 
 
-def regions(pool):
-    """Regions of a map, given as boxes."""
+def regions(pool, places: int = 1):
+    """Regions of a map, given as boxes; ``places`` channels become one."""
 
     def model():
         boxes = torch.tensor([[0.0, 0, 0, 6, 6], [1, 1, 2, 7, 7], [1, 0, 0, 4, 5]])
         return Apply(
             lambda m, x, r: m.two(pool(m.one(x).relu(), r)).mean((2, 3)),
-            one=conv(3, 8), two=conv(8, 4),
+            one=conv(3, 8 * places), two=conv(8, 4),
         ), (X, boxes)  # fmt: skip
 
     return model
@@ -514,10 +514,10 @@ def _ps_roi_pool(x, boxes):
     return ps_roi_pool(x, boxes, 2, 1.0)
 
 
-def _mmcv_roi_align(x, boxes):
+def mmcv_regions():
     from mmcv.ops import RoIAlign
 
-    return RoIAlign(3)(x, boxes)
+    return regions(RoIAlign(3, 1.0))()
 
 
 class Deformed(nn.Module):
@@ -677,7 +677,9 @@ KINDS = [
     ('weight_norm by hand', 20, lambda: (nn.Sequential(WeightNorm1(6, 8), nn.ReLU(), WeightNorm1(8, 4)), TOKENS)),
     ('roi_align', 20, regions(_roi_align)),
     ('roi_pool', 20, regions(_roi_pool)),
-    ('mmcv roi_align', 20, regions(_mmcv_roi_align)),
+    ('ps_roi_align', 20, regions(_ps_roi_align, 4)),
+    ('ps_roi_pool', 20, regions(_ps_roi_pool, 4)),
+    ('mmcv roi_align', 20, mmcv_regions),
     ('deform_conv2d', 20, lambda: (Deformed(), X)),
     ('deform_conv2d with a mask', 20, lambda: (Deformed(mask=True), X)),
     ('deform_conv2d in offset groups', 20, lambda: (Deformed(offset_groups=2, mask=True), X)),

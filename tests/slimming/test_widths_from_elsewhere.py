@@ -8,6 +8,7 @@ from builders.kinds_numbers import KINDS
 ELSEWHERE = [(name, make) for name, kind, make in KINDS if kind in (18, 19)]
 HEADS = {'embed/head': 2, 'embed/head_dim': 6}
 SINGLE = {'embed': 12, 'q/head_dim': 10, 'v/head_dim': 9}
+FUSED = {f'blocks.{k}.qkv/head_dim': 6 for k in (0, 1)}
 UNITS = {
     'inlined attention': {**HEADS, 'wide': 16},
     'inlined attention of one head': {'embed/head_dim': 12, 'wide': 16},
@@ -16,9 +17,12 @@ UNITS = {
     'single head by math': SINGLE,
     'non-local': {'stem': 12, 'theta': 8, 'g': 8},
     'literal heads': {'embed': 12, 'q/head_dim': 4, 'v/head_dim': 4},
+    'fused projections': {'embed': 12, **FUSED},
+    'fused projections as wide as the stream': {'embed': 24, **FUSED},
+    'fused projections with rotary positions': {'embed': 24, **{name: 3 for name in FUSED}},
     'functional norm of a child': {'free': 7},
     'functional norm': {'free': 7},
-    'directions': {'stem/head_dim': 12},
+    'directions': {'stem': 12},
     'norm over space': {'free': 7, 'stem': 12},
     'guarded': {'embed': 12, 'inner.a': 10, 'model/depth': 1},
     'transformer': {
@@ -38,5 +42,5 @@ def test_masked_and_slim_agree(name, make):
     model, inputs = make()
     space = check_exact(model, inputs)
     assert {u.name: u.size for u in space.units.values()} == UNITS.get(name, {'stem': 12})
-    literal = name in ('literal heads', 'inlined attention of three projections')
+    literal = name.startswith('fused') or name in ('literal heads', 'inlined attention of three projections')
     assert bool(space.frozen) == literal  # a number in code freezes heads, and nothing else

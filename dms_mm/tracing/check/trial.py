@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..elements import IntArray
+from ..poles import is_barred
 from .arguments import RESTATED, Cut
 from .positions import Alive, alive_of, cut, dead_of, lives_of, same_numbers
 from .tape import Step, replay, rerun
@@ -26,6 +27,9 @@ UNDEFINED = {
     f'aten::{name}'
     for name in 'empty empty_like empty_permuted empty_strided new_empty new_empty_strided resize_'.split()
 }
+
+# Their second result holds numbers of channels, for a backward alone.
+NUMBERED = {'torchvision::ps_roi_align', 'torchvision::ps_roi_pool'}
 
 
 @dataclass
@@ -107,7 +111,8 @@ class Trial(Traced):
                 if (s.name, d) in self.trace.consumers:
                     gone |= ~keep
                 for makers, wanted in asked:
-                    if any(self.trace.linear((name, d)) == (s.name, d) for name in makers):
+                    barred = (s.name, d) in self.trace.barred
+                    if not barred and any(self.trace.linear((name, d)) == (s.name, d) for name in makers):
                         gone |= self._gone(wanted, keep)
                 if gone.any():
                     base.masked_fill_(dead_of(base.shape, (d,), ids, gone, self.elements), 0)
@@ -187,6 +192,8 @@ class Trial(Traced):
             chance = step.name in UNDEFINED or torch.Tag.nondeterministic_seeded in step.func.tags
             if chance or loose.intersection(step.takes):
                 loose.update(step.changes)
+            elif step.name in NUMBERED:
+                loose.update(step.out[1:])
         return loose
 
     def _claims(self) -> Iterator[tuple[int, int, Seen, frozenset[str]]]:
@@ -202,7 +209,7 @@ class Trial(Traced):
         for k, slot, seen, makers in self._claims():
             for dims, ids in seen.entries:
                 gone = self._gone(ids, keep)
-                if not gone.any():
+                if not gone.any() or is_barred(self.trace, makers, ids):
                     continue
                 key = makers, gone.tobytes(), k
                 if key not in known:

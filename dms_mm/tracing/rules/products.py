@@ -10,6 +10,7 @@ import torch
 from ..elements import IntArray
 from ..flow import flow_of
 from ..ledger import Ledger
+from ..poles import is_barred
 from .layout import Operand, align, join, note_bias, touching, union_makers
 from .table import rule
 
@@ -17,31 +18,55 @@ from .table import rule
 COUNTED = {f'aten::{name}' for name in 'mm addmm bmm baddbmm addbmm convolution'.split()}
 
 
-def contract(ledger: Ledger, x: Any, x_dim: int, w: Any, w_dim: int, operator: str) -> None:
-    """Tie the contracted dimension of both sides and note which parameter takes the mask."""
+def contract(ledger: Ledger, x: Any, x_dim: int, w: Any, w_dim: int, operator: str, heads: bool = False) -> None:
+    """Tie the contracted dimension of both sides and note which parameter takes the mask.
+
+    ``heads``: in a batch of products, what is computed from parameters alone is no weight.
+    """
     a, b = ledger.along(x, x_dim), ledger.along(w, w_dim)
-    holder, dim = (w, w_dim) if ledger.source(w) else (x, x_dim)
-    own = bool(ledger.source(holder))
-    if own:
-        ledger.produce(holder, [ids for d, ids in ledger.axes(holder) if d != dim])
+    sides = [(x, x_dim, a), (w, w_dim, b)]
+    weight = next((side for side in reversed(sides) if ledger.source(side[0])), None)
+    if weight is None and not heads:
+        fixed = [side for side in sides if not flow_of(side[0]).data]
+        weight = fixed[0] if len(fixed) == 1 else None
+    if weight is not None:
+        ledger.produce(weight[0], [ids for d, ids in ledger.axes(weight[0]) if d != weight[1]])
     if not a and not b:
         return
     if not a or not b:
         ledger.freeze([(0, ids) for ids in a + b], f'{operator} with an input that nothing prunes')
         return
-    # Dead positions must be zero on one side at least; both sides' masks are the paper's choice for queries and keys.
-    if own:
-        other, lists = (x, a) if holder is w else (w, b)
-        if not ledger.masked(other, lists):
-            ledger.consume(holder, b if holder is w else a)
+    if weight is not None:
+        other = sides[0] if weight is sides[1] else sides[1]
+        _mask_weight(ledger, weight, other, operator)
     else:
-        asked = [ledger.request(y, ids) for y, lists in ((x, a), (w, b)) for ids in lists]
+        # Dead positions must be zero on one side at least; both sides' masks are the paper's choice for queries and
+        # keys.
+        asked = [ledger.request(y, ids) for y, _, lists in sides for ids in lists]
         if not any(asked):
-            ledger.freeze(
-                [(0, ids) for ids in a + b], f'{operator} of two activations whose dead positions are not zero'
-            )
+            reason = f'{operator} of two activations whose dead positions are not zero'
+            ledger.freeze([(0, ids) for ids in a + b], ledger.refused((a + b)[0], reason))
         ledger.trace.head_dims += a + b
     align(ledger, [a, b], operator)
+
+
+Side = tuple[Any, int, list[IntArray]]  # a tensor, its contracted dimension, and the elements along it
+
+
+def _mask_weight(ledger: Ledger, weight: Side, other: Side, operator: str) -> None:
+    """Dead positions are zero in a weight, or where they come from."""
+    tensor, _, lists = weight
+    if ledger.masked(other[0], other[2]):
+        return
+    name = ledger.source(tensor)
+    if name and not any(is_barred(ledger.trace, frozenset([name]), ids) for ids in lists):
+        ledger.consume(tensor, lists)
+        return
+    if not name and all(ledger.request(tensor, ids) for ids in lists):
+        return
+    if not all(ledger.request(other[0], ids) for ids in other[2]):
+        reason = f'{operator} by a weight whose dead positions are not zero'
+        ledger.freeze([(0, ids) for ids in lists], ledger.refused(lists[0], reason))
 
 
 def zero_where(ledger: Ledger, sides: Sequence[tuple[Any, list[IntArray]]], bias: Any = None) -> frozenset[str] | None:
@@ -88,7 +113,7 @@ def addmm(ledger: Ledger, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) ->
 
 @rule('bmm')
 def bmm(ledger: Ledger, out: Any, x: Any, w: Any) -> None:
-    contract(ledger, x, 2, w, 1, 'a batched matrix product')
+    contract(ledger, x, 2, w, 1, 'a batched matrix product', heads=True)
     batch, other = ledger.along(x, 0), ledger.along(w, 0)
     lead: list[IntArray] = []
     if batch or other:
@@ -120,8 +145,8 @@ def baddbmm(ledger: Ledger, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) 
 @rule('addbmm')
 def addbmm(ledger: Ledger, out: Any, bias: Any, x: Any, w: Any, **kwargs: Any) -> None:
     """The batch is summed over, too."""
-    contract(ledger, x, 2, w, 1, 'a batched matrix product')
-    contract(ledger, x, 0, w, 0, 'a batched matrix product')
+    contract(ledger, x, 2, w, 1, 'a batched matrix product', heads=True)
+    contract(ledger, x, 0, w, 0, 'a batched matrix product', heads=True)
     left, right = ledger.along(x, 1), ledger.along(w, 2)
     makers = zero_where(ledger, [(x, left), (w, right)])
     ledger.put(out, [(0, ids) for ids in left] + [(1, ids) for ids in right], None, makers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -46,7 +47,9 @@ def over_zeros(ledger: Ledger, out: Any, x: Any, dims: set[int], reason: str) ->
     gone, rest = parted(ledger, x, dims)
     for own, ids in gone:
         if not ledger.request(x, ids):
-            ledger.freeze([(own, ids)], reason)
+            ledger.freeze([(own, ids)], ledger.refused(ids, reason))
+    # Divided by their number it is a mean, of which a module may run on what lives alone.
+    out._dms_summed = math.prod(int(x.shape[d]) for d in dims) if gone else 0
     keep = out.ndim == x.ndim
     to = [d if keep else d - sum(g < d for g in dims) for d in range(x.ndim)]
     ledger.put(out, moved(rest, to), None, ledger.makers(x), {to[d] for d in ledger.free(x) if d not in dims})

@@ -10,7 +10,7 @@ import numpy as np
 from ..findings import Entries
 from ..ledger import Ledger
 from .along import act_along, along, given, last
-from .layout import cut, dims_of, moved, touching, view_copies, view_entries, wrap
+from .layout import cut, dims_of, moved, parted, touching, view_copies, view_entries, wrap
 from .table import rule
 
 
@@ -136,9 +136,13 @@ def slice_(ledger: Ledger, out: Any, x: Any, dim: int = 0, start: Any = None, en
     if out.shape[dim] == x.shape[dim]:
         return identity(ledger, out, x)
     if out.shape[dim] == 0:
-        return act_along(ledger, out, x, {dim}, 'a cut that leaves nothing')
+        # Whether it leaves nothing of a slim model's, too, its shape tells.
+        return ledger.put(out, parted(ledger, x, {dim})[1], None, ledger.makers(x), ledger.free(x) - {dim})
     if step > 1:
         tie_steps(ledger, touching(ledger, x, {dim}), start, end, step)
+    if any(len(dims) == 2 and dims[1] == dim for dims, _ in ledger.entries(x)):
+        # A part of every head: head dims are a factor of their own, and where it begins is looked at in a slim model.
+        ledger.axes(x)
     entries = cut(ledger, ledger.entries(x), dim, slice(start, end, step))
     _same(ledger, out, x, entries, ledger.free(x))
 

@@ -11,7 +11,9 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from ..findings import Entries
+from ..flow import flow_of
 from ..ledger import Ledger, tensors_of
+from ..poles import is_barred
 from .layout import Operand
 
 GRID = (-2.5, -1.0, -0.3, 0.0, 0.3, 1.0, 2.5)
@@ -60,6 +62,28 @@ def _is_zero(op: Any, shapes: tuple[Any, ...], tensors: Sequence[int], chosen: S
     return bool(((result == 0) | (result.isnan() & some)).all())
 
 
+@functools.cache
+def poles(operator: str, shapes: tuple[Any, ...]) -> frozenset[int]:
+    """Tensors whose zeros alone leave an operator's result without a finite value; arguments as above."""
+    op = getattr(torch.ops.aten, operator)
+    tensors = [k for k, a in enumerate(shapes) if isinstance(a, torch.dtype)]
+    if len(tensors) > MOST_TENSORS or not all(shapes[k].is_floating_point for k in tensors):
+        return frozenset()
+    found = set()
+    with _disable_current_modes(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        for n, chosen in enumerate(tensors):
+            args = list(shapes)
+            for k in tensors:
+                args[k] = torch.full((1,), float(k != chosen), dtype=torch.float64)
+            try:
+                result = tensors_of(op(*args))[0]
+            except Exception:  # an operator that takes no such numbers
+                continue
+            if result.is_floating_point() and not result.isfinite().all():
+                found.add(n)
+    return frozenset(found)
+
+
 def zero_makers(
     ledger: Ledger, operands: Sequence[Operand], entries: Entries, sets: Sequence[frozenset[int]]
 ) -> frozenset[str] | None:
@@ -69,22 +93,50 @@ def zero_makers(
         operands: what it is made of.
         sets: operands of which all have to be zero; any of them will do.
     """
-
-    def carries(k: int, dims: Sequence[int]) -> bool:
-        x, places = operands[k]
-        mine = {places[d] for own, _ in ledger.entries(x) for d in own}
-        return mine.issuperset(dims)
-
-    def usable(dims: Sequence[int]) -> Iterator[frozenset[int]]:
-        for chosen in sets:
-            if all(carries(k, dims) and ledger.makers(operands[k][0]) is not None for k in chosen):
-                yield chosen
-
+    # One set for all is the fewest masks; or each dimension is made zero by what carries it.
     if not entries:
         return None
-    # One set for all is the fewest masks; or each dimension is made zero by what carries it.
-    every = next(usable([d for dims, _ in entries for d in dims]), None)
-    chosen = [every] if every is not None else [next(usable(dims), None) for dims, _ in entries]
-    if any(one is None for one in chosen):
+    every = next(_usable(ledger, operands, entries, sets), None)
+    return _apart(ledger, operands, entries, sets) if every is None else every
+
+
+def _apart(
+    ledger: Ledger, operands: Sequence[Operand], entries: Entries, sets: Sequence[frozenset[int]]
+) -> frozenset[str] | None:
+    found = [next(_usable(ledger, operands, [entry], sets), None) for entry in entries]
+    if any(makers is None for makers in found):
         return None
-    return frozenset(name for one in chosen for k in one or () for name in ledger.makers(operands[k][0]) or ())
+    names = frozenset(name for makers in found for name in makers or ())
+    # Along each dimension one of them may take the masks that another is barred from.
+    ledger.trace.excused.add(names)
+    return names
+
+
+def spare_makers(
+    ledger: Ledger, operands: Sequence[Operand], entries: Entries, sets: Sequence[frozenset[int]]
+) -> frozenset[str] | None:
+    """Others that could do the same, should those of :func:`zero_makers` be barred from it."""
+    if len(entries) < 2 or any(flow_of(x).data for x, _ in operands):
+        return None
+    # What carries the fewest dimensions, as a gain does.
+    fewest = sorted(sets, key=lambda chosen: sum(len(ledger.entries(operands[k][0])) for k in chosen))
+    return _apart(ledger, operands, entries, fewest)
+
+
+def _usable(
+    ledger: Ledger, operands: Sequence[Operand], entries: Entries, sets: Sequence[frozenset[int]]
+) -> Iterator[frozenset[str]]:
+    """Makers of the sets that make a result zero along these entries."""
+
+    def makers_of(k: int) -> frozenset[str] | None:
+        x, places = operands[k]
+        mine = {places[d] for own, _ in ledger.entries(x) for d in own}
+        if not mine.issuperset(d for dims, _ in entries for d in dims):
+            return None
+        known = (makers for makers in (ledger.makers(x), ledger.spare(x)) if makers is not None)
+        return next((m for m in known if not any(is_barred(ledger.trace, m, ids) for _, ids in entries)), None)
+
+    for chosen in sets:
+        makers = [makers_of(k) for k in chosen]
+        if all(m is not None for m in makers):
+            yield frozenset(name for m in makers for name in m or ())
