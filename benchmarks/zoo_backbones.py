@@ -112,10 +112,8 @@ class Classifier(nn.Module):
     def features(self, image: Tensor) -> list[Tensor]:
         outputs = self.backbone(image)
         last = outputs[-1] if isinstance(outputs, tuple) else outputs
-        found = [
-            x.mean(1) if x.ndim == 3 else x.flatten(2).mean(2) if x.ndim == 4 else x for x in tree_flatten(last)[0]
-        ]
-        return found
+        # (N, C), (N, C, positions) or (N, C, H, W)
+        return [x.flatten(2).mean(2) if x.ndim > 2 else x for x in tree_flatten(last)[0]]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return [head(x) for head, x in zip(self.heads, self.features(image))]
