@@ -179,7 +179,7 @@ def torchvision_model(group: str, short: str):
         given |= {'min_size': 64, 'max_size': 128}
     # Of weights that have learnt nothing, no box would be left to compare; and few boxes tell as much as many.
     if 'rcnn' in short:
-        given |= {'box_score_thresh': -1.0, 'box_detections_per_img': 4, 'rpn_post_nms_top_n_test': 50}
+        given |= {'box_score_thresh': -1.0, 'box_detections_per_img': 2, 'rpn_post_nms_top_n_test': 50}
     elif group == 'detection':
         given |= {'score_thresh': -1.0, 'detections_per_img': 20}
     if 'keypoint' in short:
