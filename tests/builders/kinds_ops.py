@@ -702,4 +702,8 @@ KINDS = [
     ('unpooling', 20, unpooled),
     *((f'bags, {mode}', 20, bags(mode)) for mode in ('sum', 'mean', 'max')),
     ('channels in an einsum', 23, einsum_maps),
+    # No norms, though their weights have a number for each channel.
+    ('depthwise, of one pixel', 19, lambda: around(conv(6, 6, 1, groups=6), width=6)),
+    ('depthwise, of one pixel, without its input', 19,
+     lambda: around(Apply(lambda m, x: m.scale(x) - x, scale=conv(6, 6, 1, groups=6)), width=6)),
 ]  # fmt: skip
