@@ -183,7 +183,7 @@ def torchvision_model(group: str, short: str):
     elif group == 'detection':
         given |= {'score_thresh': -1.0, 'detections_per_img': 20}
     if 'keypoint' in short:
-        given['num_classes'] = 20
+        given['num_classes'] = 91
     model = torchvision.models.get_model(short, **given)
     if group == 'detection':
         inputs = ([torch.rand(3, 64, 96), torch.rand(3, 80, 64)][: 1 if short == 'ssd300_vgg16' else 2],)

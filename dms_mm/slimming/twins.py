@@ -29,6 +29,7 @@ from .skeleton import duplicate
 from .slim import fitting_slim
 
 Forward = Callable[..., Any]
+NEAREST = 0.501  # counts are whole numbers; the share of a sample in what is done once for a batch need not be one
 
 
 @contextlib.contextmanager
@@ -226,7 +227,7 @@ class Twins:
         for name, count in counted.items():
             if name == 'macs' and self.plan.trace.decisions:
                 continue  # what data decide goes another way on random weights
-            if count != real.get(name, count):
+            if abs(count - real.get(name, count)) > NEAREST:
                 return f'{name} are counted as {count:,} and are {real[name]:,.10g}'
         return ''
 
