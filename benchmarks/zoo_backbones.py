@@ -1,4 +1,7 @@
-"""Every backbone of MMPretrain by its class: the smallest settings that keep each kind of layer, and an input size."""
+"""Every backbone of MMPretrain by its class: the smallest settings that keep each kind of layer, and an input size.
+
+All that the library lists but CSPNet, which is abstract: CSPDarkNet, CSPResNet and CSPResNeXt are made of it.
+"""
 
 from __future__ import annotations
 
