@@ -81,7 +81,7 @@ def counting(space, inputs, forward) -> str:
     """Parameters and MACs by ``resources()`` against those of the whole model and of a random slim one."""
     import torch
 
-    from dms_mm.slimming.twins import counted
+    from dms_mm.slimming.twins import NEAREST, counted
     from dms_mm.tracing import call_forward, first_batch
 
     for whole in (True, False):
@@ -96,7 +96,7 @@ def counting(space, inputs, forward) -> str:
             call_forward(slim.eval().requires_grad_(False), inputs, forward)
         macs = counter.get_total_flops() / 2 / first_batch(inputs)
         # Where data decide, other weights compute something else.
-        if macs != counts['macs'] and (whole or not space.plan.trace.decisions):
+        if abs(macs - counts['macs']) > NEAREST and (whole or not space.plan.trace.decisions):
             return f'{counts["macs"]:g} MACs of {macs:g}'
     return 'ok'
 
@@ -169,7 +169,12 @@ def reload(name: str, folder: str) -> None:
 
     model, _, forward = build(name)
     slim = dms_mm.build_slim(model, f'{folder}/structure.json')
-    slim.load_state_dict(torch.load(f'{folder}/slim.pth', weights_only=True), strict=True)
+    # MMPretrain's Swin V2 takes tables out of what it loads, and then misses them.
+    of_the_host = build(name)[0]
+    known = of_the_host.load_state_dict(of_the_host.state_dict(), strict=False)
+    found = slim.load_state_dict(torch.load(f'{folder}/slim.pth', weights_only=True), strict=False)
+    if not set(found.missing_keys) <= set(known.missing_keys) or found.unexpected_keys:
+        raise SystemExit(f'keys are missing or too many: {found}')
     inputs = torch.load(f'{folder}/inputs.pth', weights_only=True)
     expected = [x.double() for x in torch.load(f'{folder}/outputs.pth', weights_only=True)]
     difference = relative_difference(expected, outputs_of(slim.eval(), inputs, forward))

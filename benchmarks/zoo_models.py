@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from zoo_backbones import BACKBONES as MMPRETRAIN_BACKBONES
+from zoo_backbones import backbone_model
+
 # One model of every timm family (module), the smallest that a quick look finds, and its input size.
 TIMM = """
     beit_base_patch16_224:224 halonet_h1:256 test_byobnet:160 cait_xxs24_224:224 coat_tiny:224 convit_tiny:224
@@ -30,8 +33,8 @@ SEGMENTATION = [
     'lraspp_mobilenet_v3_large',
 ]  # fmt: skip
 # As they are called: lists of images, pairs of frames, clips. The sizes are the smallest that they take.
-VIDEO = {'r3d_18': (8, 64), 'mc3_18': (8, 64), 'r2plus1d_18': (8, 64), 's3d': (16, 224), 'mvit_v2_s': (16, 224),
-         'swin3d_t': (8, 64)}  # fmt: skip
+VIDEO = {'r3d_18': (8, 64), 'mc3_18': (8, 64), 'r2plus1d_18': (8, 64), 's3d': (16, 224), 'mvit_v1_b': (16, 224),
+         'mvit_v2_s': (16, 224), 'swin3d_t': (8, 64), 'swin3d_s': (8, 64), 'swin3d_b': (8, 64)}  # fmt: skip
 # Small configs of the library's own classes, without weights: class, config and what differs from its defaults.
 VISION = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
 TEXT = dict(vocab_size=100, **VISION)
@@ -135,11 +138,12 @@ def names(group: str) -> list[str]:
             'segmentation': SEGMENTATION,
             'detection': models.list_models(models.detection),
             'video': VIDEO,
-            'optical_flow': ['raft_small'],
+            'optical_flow': models.list_models(models.optical_flow),
         }
         return [f'{kind}/{n}' for kind in TORCHVISION for n in listed[kind]]
     listed = {
-        'timm': TIMM, 'transformers': HUGGING_FACE, 'diffusers': DIFFUSERS, 'mmpretrain': MMPRETRAIN, 'mmdet': MMDET,
+        'timm': TIMM, 'transformers': HUGGING_FACE, 'diffusers': DIFFUSERS,
+        'mmpretrain': [*MMPRETRAIN, *MMPRETRAIN_BACKBONES], 'mmdet': MMDET,
         'mmyolo': MMYOLO,
     }[group]  # fmt: skip
     return [f'{group}/{n}' for n in listed]
@@ -161,6 +165,9 @@ def build(name: str, **options):
         # Zero biases, unit gains and zeroed heads would hide mistakes.
         if p.ndim == 1 or not p.any():
             torch.nn.init.uniform_(p, 0.5, 1.5)
+    for module in model.backbone.modules() if 'rcnn' in short else ():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(module.weight, 0.3)  # or what is proposed lies outside of the image
     return model.eval(), inputs, forward
 
 
@@ -173,11 +180,16 @@ def torchvision_model(group: str, short: str):
         given = {'weights_backbone': None}
     if group == 'detection' and not short.startswith('ssd'):
         given |= {'min_size': 64, 'max_size': 128}
+    # Of weights that have learnt nothing, no box would be left to compare; and few boxes tell as much as many.
     if 'rcnn' in short:
-        given['box_score_thresh'] = 0.0  # of weights that have learnt nothing, no box would be left to compare
+        given |= {'box_score_thresh': -1.0, 'box_detections_per_img': 2, 'rpn_post_nms_top_n_test': 50}
+    elif group == 'detection':
+        given |= {'score_thresh': -1.0, 'detections_per_img': 20}
+    if 'keypoint' in short:
+        given['num_classes'] = 91
     model = torchvision.models.get_model(short, **given)
     if group == 'detection':
-        inputs = ([torch.rand(3, 64, 96), torch.rand(3, 80, 64)],)
+        inputs = ([torch.rand(3, 64, 96), torch.rand(3, 80, 64)][: 1 if short == 'ssd300_vgg16' else 2],)
     elif group == 'optical_flow':
         inputs = (torch.randn(1, 3, 128, 128), torch.randn(1, 3, 128, 128))
     elif group == 'video':
@@ -251,6 +263,8 @@ def mmpretrain_model(group: str, short: str):
     import_scope('mmpretrain')
     from mmpretrain import get_model
 
+    if short in MMPRETRAIN_BACKBONES:
+        return *backbone_model(short), None
     size = 384 if '384' in short else 224
     return get_model(short), torch.randn(2, 3, size, size), tensor_mode
 

@@ -23,7 +23,7 @@ from .plan import Plan
 from .progress import Progress
 from .settle import Settled, settle
 from .trials import random_keep
-from .twins import Twins
+from .twins import Twins, random_copy
 
 MOST_MACS = 2e10  # of a forward of the example; above it, a smaller one has to be given
 Forward = Callable[..., Any]
@@ -90,7 +90,7 @@ def prove(
     if reason:
         return Proof(reason)
     try:
-        twins = Twins(model, plan, data, forward_fn, as_traced)
+        twins = Twins(random_copy(model, plan), plan, data, forward_fn, as_traced)
     except Exception as error:
         return Proof(f'a copy of the model does not run on real numbers: {type(error).__name__}: {error}')
     if not any(x.numel() and bool(x.isfinite().any()) for x in twins.plain):

@@ -17,7 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..mutables import build_selector
 from ..mutators.install import install
 from ..resources import build_resources
+from ..topk import TopkBank
 from ..tracing import IntArray, call_forward, first_batch, forget, plain_outputs
+from ..tracing.decisions import Results
 from ..tracing.setting import no_fastpath
 from .chance import without_chance
 from .cut import plan_structure
@@ -27,6 +29,7 @@ from .skeleton import duplicate
 from .slim import fitting_slim
 
 Forward = Callable[..., Any]
+NEAREST = 0.501  # counts are whole numbers; the share of a sample in what is done once for a batch need not be one
 
 
 @contextlib.contextmanager
@@ -84,15 +87,24 @@ def randomise(model: nn.Module, generator: torch.Generator) -> None:
                 var.copy_(torch.rand(var.shape, generator=generator) + 0.5)
 
 
+def random_copy(model: nn.Module, plan: Plan) -> nn.Module:
+    """A copy of a traced model with other weights, on the device of the model, without what forwards left in it."""
+    copied = forget(duplicate(model), plan.trace.caches.values())
+    randomise(copied, torch.Generator().manual_seed(0))
+    return copied
+
+
 class Twins:
-    """A random copy of a model, and what its plan makes of it.
+    """A copy of a model, and what its plan makes of it.
 
     Args:
+        model: the copy itself; its weights want no gradients from now on.
         inputs: as for ``make_searchable``; floating-point tensors of one value alone become random.
         as_traced: they have the shapes of those that were traced, so that MACs can be compared.
+        bank: its masks; ones of its own if left out.
 
     Attributes:
-        model: the copy itself, on the device of the model's first parameter, in float64 where it runs in that.
+        model: the copy, in float64 where it runs in that.
         bound: relative difference that rounding explains.
         plain: the outputs of the whole copy in eval mode.
         trains: whether it was traced in training mode, and has not failed in it.
@@ -103,13 +115,17 @@ class Twins:
     """
 
     def __init__(
-        self, model: nn.Module, plan: Plan, inputs: Any, forward_fn: Forward | None, as_traced: bool = True
+        self,
+        model: nn.Module,
+        plan: Plan,
+        inputs: Any,
+        forward_fn: Forward | None,
+        as_traced: bool = True,
+        bank: TopkBank | None = None,
     ) -> None:
-        self.plan, self.forward_fn, self.as_traced = plan, forward_fn, as_traced
-        generator = torch.Generator().manual_seed(0)
+        self.model, self.plan, self.forward_fn, self.as_traced = model, plan, forward_fn, as_traced
+        generator = torch.Generator().manual_seed(1)
         self.device = next(model.parameters()).device
-        self.model = forget(duplicate(model), plan.trace.caches.values())
-        randomise(self.model, generator)
         # Torch's counter fails where a module takes a view of a parameter that wants gradients while none are kept.
         self.model.requires_grad_(False)
         self.inputs = _cast(inputs, self.device, torch.float64, generator)
@@ -123,7 +139,7 @@ class Twins:
             self.inputs, self.bound = _cast(inputs, self.device, torch.float32, generator), 1e-3
             self.plain, self.flops = self._plain()
         self.trains = len(plan.trace.calls) > 1
-        self.bank = build_selector('topk', plan.units).to(self.device)
+        self.bank = (bank or build_selector('topk', plan.units)).to(self.device)
         if self.bound < 1e-3:
             self.bank.double()
         self.batch = first_batch(self.inputs)
@@ -159,9 +175,7 @@ class Twins:
     def compare(self, keep: IntArray, training: bool, counts: bool) -> str:
         """What is wrong with the slim model that keeps ``keep`` (N,), with its ``counts`` too, or nothing."""
         try:
-            masked = self.masked(keep)
-            with self._choices(masked, None) as noted:
-                want = self.run(masked, training)
+            want, noted = self.of_masked(keep, training)
         except Exception as error:
             if training and not self._runs_in_training():
                 self.trains = False
@@ -169,8 +183,8 @@ class Twins:
             return f'the masked model fails: {type(error).__name__}: {error}'
         try:
             slim = self.slim(keep)
-            with counted() if counts else contextlib.nullcontext() as counter, self._choices(slim, noted):
-                have = self.run(slim, training)
+            with counted() if counts else contextlib.nullcontext() as counter:
+                have = self.of_slim(slim, training, noted)
         except Exception as error:
             return f'the slim model fails: {type(error).__name__}: {error}'
         apart = difference(want, have)
@@ -178,8 +192,18 @@ class Twins:
             return f'masked and slim model differ by {apart:.1e}'
         return '' if counter is None else self._miscounted(slim, counter.get_total_flops(), keep)
 
-    def _choices(self, model: nn.Module, noted: Any) -> Any:
-        """The slim model follows the masked one where data decide."""
+    def of_masked(self, keep: IntArray, training: bool) -> tuple[list[Tensor], Results | None]:
+        """Outputs of the masked model, and what it chose where data decide."""
+        masked = self.masked(keep)
+        with self._choices(masked, None) as noted:
+            return self.run(masked, training), noted
+
+    def of_slim(self, slim: nn.Module, training: bool, noted: Results | None) -> list[Tensor]:
+        """Outputs of a slim model that follows the masked one where data decide."""
+        with self._choices(slim, noted):
+            return self.run(slim, training)
+
+    def _choices(self, model: nn.Module, noted: Results | None) -> Any:
         return choices(model, noted, 10 * self.bound) if self.plan.trace.decisions else contextlib.nullcontext()
 
     def _runs_in_training(self) -> bool:
@@ -203,7 +227,7 @@ class Twins:
         for name, count in counted.items():
             if name == 'macs' and self.plan.trace.decisions:
                 continue  # what data decide goes another way on random weights
-            if count != real.get(name, count):
+            if abs(count - real.get(name, count)) > NEAREST:
                 return f'{name} are counted as {count:,} and are {real[name]:,.10g}'
         return ''
 

@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_map
 
 import dms_mm
 from dms_mm.slimming.trials import random_keep
-from dms_mm.slimming.twins import counted, difference
+from dms_mm.slimming.twins import NEAREST, counted, difference
 from dms_mm.tracing import call_forward, first_batch, plain_outputs
 
 
@@ -78,5 +78,5 @@ def check_exact(model, inputs, forward_fn=None, bound=1e-9, **options):
             assert difference(want, have) < bound, f'{name}, training={training}'
             # What data decide goes another way with other weights.
             if not training and not space.plan.trace.decisions:
-                assert counter.get_total_flops() == 2 * batch * counts['macs'], f'MACs, {name}'
+                assert abs(counter.get_total_flops() / 2 / batch - counts['macs']) < NEAREST, f'MACs, {name}'
     return space

@@ -73,6 +73,18 @@ class Residual(nn.Module):
         return x + self.two(self.one(x).relu())
 
 
+class OnceForABatch(nn.Module):
+    """A gate that is made of three places, whatever the batch: a sample's share is no whole number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.gate, self.head = nn.Linear(6, 7), nn.Linear(1, 7), nn.Linear(7, 4)
+        self.register_buffer('places', torch.rand(3, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.up(x) * self.gate(self.places).sum(0))
+
+
 def tied_blocks():
     """One convolution inside of two removable blocks."""
     shared = conv(8, 6)
@@ -587,6 +599,7 @@ both = {'old': old_weight_norm, 'new': parametrizations.weight_norm}
 KINDS = [
     ('graph', 10, lambda: (Graph(), _adjacency())),
     ('two inputs', 10, lambda: (TwoInputs(), (TOKENS, TOKENS.transpose(1, 2).contiguous()))),
+    ('once for a batch', 10, lambda: (OnceForABatch(), TOKENS)),
     ('one channel to one', 10, one_to_one),
     ('a layer in two blocks', 10, tied_blocks),
     ('a weight in a block and behind it', 10, tied_weight),
@@ -704,4 +717,8 @@ KINDS = [
     ('unpooling', 20, unpooled),
     *((f'bags, {mode}', 20, bags(mode)) for mode in ('sum', 'mean', 'max')),
     ('channels in an einsum', 23, einsum_maps),
+    # No norms, though their weights have a number for each channel.
+    ('depthwise, of one pixel', 19, lambda: around(conv(6, 6, 1, groups=6), width=6)),
+    ('depthwise, of one pixel, without its input', 19,
+     lambda: around(Apply(lambda m, x: m.scale(x) - x, scale=conv(6, 6, 1, groups=6)), width=6)),
 ]  # fmt: skip

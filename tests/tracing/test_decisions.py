@@ -1,5 +1,7 @@
 """Forwards that go one way or the other by their data: traced by what a real forward decided, cut where that stays."""
 
+import contextlib
+
 import pytest
 import torch
 import transformers
@@ -10,7 +12,8 @@ import dms_mm
 from builders.exact import check_exact
 from builders.kinds_state import KINDS, Experts, ListOfImages, Selects, Tokens, images, tokens
 from dms_mm.slimming.followed import ChoiceError, choices
-from dms_mm.slimming.twins import counted
+from dms_mm.slimming.twins import Twins, counted
+from dms_mm.slimming.verify import verify_equivalence
 from dms_mm.tracing import TraceError, call_forward, trace
 
 MODELS = {name: make for name, kind, make in KINDS if kind == 16}
@@ -120,6 +123,32 @@ def test_choices_are_followed_where_they_are_equal_up_to_rounding_and_otherwise_
     for scores, why in (([3 + 1e-3, 1, 3], 'another order'), ([3, -1, 3 + 1e-12], 'positions')):
         with choices(other := Ranks(scores), noted, 1e-9), pytest.raises(ChoiceError, match=why):
             call_forward(other, ())
+
+
+def test_the_self_check_follows_choices_too(monkeypatch):
+    class Tied(nn.Module):
+        """Values of all positions in the order of scores that come in pairs, equal up to rounding."""
+
+        def __init__(self):
+            super().__init__()
+            self.embed, self.score = nn.Linear(12, 32), nn.Linear(32, 1)
+            self.where = nn.Parameter(torch.randn(20))
+
+        def forward(self, x):
+            y = self.embed(x).relu()
+            scores = torch.cat([self.score(y)[..., 0], (y * self.score.weight).sum(-1) + self.score.bias], 1).flatten()
+            best = scores.sort(descending=True).indices
+            return self.where[best % 20] * torch.nonzero(scores > scores.min() - 1).sum()
+
+    torch.manual_seed(0)
+    space = dms_mm.make_searchable(Tied(), tokens())
+    assert not space.proof.unproved
+    for seed in range(4):
+        assert verify_equivalence(space, tokens(), seed=seed) < 1e-8
+    monkeypatch.setattr(Twins, '_choices', lambda *_: contextlib.nullcontext())
+    with pytest.raises(RuntimeError, match='embed'):
+        for seed in range(4):
+            verify_equivalence(space, tokens(), seed=seed)
 
 
 @pytest.mark.parametrize('kernel', ['eager', 'grouped_mm'])

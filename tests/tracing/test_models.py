@@ -139,5 +139,6 @@ SHALLOW = {
 def test_a_sample_of_the_zoo(name):
     model, inputs, forward = bench.build(name, **SHALLOW.get(name, {}))
     space = dms_mm.make_searchable(model, inputs, forward_fn=forward)
-    verify_equivalence(space, inputs, forward)
+    if space.proof.unproved:
+        verify_equivalence(space, inputs, forward)
     assert space.searchable_share() > 0.75

@@ -147,7 +147,11 @@ def recognise_norm(module: nn.Module, x: Any, entries: Entries, rest: Any = ((),
         if len(dims) != 1:
             return None
     else:
-        dims = [d for d in (x.ndim - 1, 1) if size is None or x.shape[d] == size]
+        dims = [
+            d
+            for d in (x.ndim - 1, 1)
+            if size is None or (x.shape[d] == size and all(_lies(p, x, d) for p in own.values()))
+        ]
     groups = getattr(module, 'num_groups', None)
     shapes = tuple(sorted((k, tuple(p.shape)) for k, p in own.items()))
     holds = tuple(repr(child) for child in module.children())
@@ -169,6 +173,11 @@ def recognise_norm(module: nn.Module, x: Any, entries: Entries, rest: Any = ((),
     if spec is None or (spec.kind != 'group' and spec.dim not in touched):
         return None
     return spec
+
+
+def _lies(p: Tensor, x: Any, dim: int) -> bool:
+    """Whether a parameter that is as long as ``x`` along ``dim`` would be broadcast along it: a kernel would not."""
+    return p.ndim < 2 or p.numel() == 1 or x.ndim - p.ndim + list(p.shape).index(p.numel()) == dim
 
 
 def _last_of(own: Iterable[Tensor], x: Any) -> int:
