@@ -120,7 +120,10 @@ class StoredWeights:
 
     def __call__(self) -> None:
         own = self.module.__dict__
-        own['_flat_weights'] = [stored(self.module, name) for name in own['_flat_weights_names']]
+        weights = [stored(self.module, name) for name in own['_flat_weights_names']]
+        present = own.get('_flat_weights', ())
+        if len(weights) != len(present) or any(a is not b for a, b in zip(weights, present)):
+            own['_flat_weights'] = weights
 
 
 def _nothing() -> None: ...

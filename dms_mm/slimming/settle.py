@@ -19,6 +19,7 @@ from ..tracing import Call, IntArray, TraceError
 from ..tracing.state import State
 from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
+from .cuts import telling_trials
 from .mends import known_mends, norm_widths, stated_widths
 from .plan import Plan, Remedy, make_plan
 from .progress import Progress
@@ -113,6 +114,7 @@ class _Mending:
         if revision is not None:
             return revision
         trials = trial_structures(self.plan.units, trained=len(self.plan.trace.calls) > 1)
+        trials += telling_trials(self.plan, trials)
         queue = list(trials)
         replaced = 0
         while queue:

@@ -15,12 +15,11 @@ from math import gcd
 import numpy as np
 
 from ..mutators.find import Tie
-from ..tracing import Call, IntArray
+from ..tracing import IntArray
 from .compare import Mismatch
+from .cuts import CUTS, bounds_of, cut_line
 from .plan import Plan
 from .sizes import Sizes
-
-CUTS = {f'aten::{name}' for name in 'slice split unsafe_split split_with_sizes unsafe_split_with_sizes'.split()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +62,14 @@ def shares(plan: Plan, sizes: Sizes, problem: Mismatch) -> Iterator[Shares]:
 def _ways(sizes: Sizes, mode: int, index: int) -> dict[str, _Parts]:
     """Name of a way -> parts of the width that a call cuts."""
     call = sizes.call(mode, index)
-    line = _cut_line(call)
+    line = cut_line(call)
     if line is None:
         return {}
     bounds = {0, len(line)}
     for other in (sizes.call(mode, i) for i in sizes.own(mode, call.module)):
-        same = _cut_line(other)
+        same = cut_line(other)
         if same is not None and np.array_equal(same, line):
-            bounds.update(_bounds(other))
+            bounds.update(bounds_of(other))
     cuts = sorted(bounds)
     lengths = [b - a for a, b in pairwise(cuts)]
     found = {}
@@ -84,27 +83,6 @@ def _ways(sizes: Sizes, mode: int, index: int) -> dict[str, _Parts]:
         rest = [line[a + least : b] for a, b in pairwise(cuts)]
         found['almost'] = _Parts(np.stack([line[a : a + least] for a in cuts[:-1]]), np.concatenate(rest))
     return found
-
-
-def _cut_line(call: Call) -> IntArray | None:
-    """The ids along the one dimension that an operator cuts, if that is all that they lie along."""
-    if call.name not in CUTS or not call.shapes or not call.input_shapes:
-        return None
-    dim = _dim(call)
-    lines = [(dims, ids) for dims, ids in call.input_axes[0] if dim in dims]
-    return lines[0][1] if len(lines) == 1 and lines[0][0] == (dim,) else None
-
-
-def _dim(call: Call) -> int:
-    """The dimension that is cut, -1 for none."""
-    return next((d for d, (a, b) in enumerate(zip(call.shapes[0], call.input_shapes[0])) if a != b), -1)
-
-
-def _bounds(call: Call) -> list[int]:
-    """Where the parts begin and end."""
-    dim = _dim(call)
-    start = sum(call.start[1:]) if call.start is not None else 0
-    return np.cumsum([start, *(shape[dim] for shape in call.shapes)]).tolist()
 
 
 def _structure(plan: Plan, parts: Sequence[IntArray]) -> IntArray | None:

@@ -69,6 +69,10 @@ def around(*blocks, width=12):
     return nn.Sequential(nn.Conv2d(3, width, 1), *blocks, nn.Conv2d(width, 4, 1))
 
 
+def behind(module):
+    return nn.Sequential(nn.Conv2d(3, 7, 1), nn.Conv2d(7, 3, 1), module)
+
+
 def _thirds(m, x):
     n = x.shape[1] // 3
     return x[:, :n], x[:, n : 2 * n], x[:, 2 * n :]
@@ -138,6 +142,9 @@ KINDS = [
     ('shuffle units by tensor_split', 21, _seeded(lambda: around(Unit(cut=lambda x: x.tensor_split(2, 1)), Unit()))),
     ('partial convolution by a width', 21, _seeded(lambda: around(Partial(False)))),
     ('partial convolution by an attribute', 21, _seeded(lambda: around(Partial(True)))),
+    # The pieces lose like shares in all structures that are tried for other reasons.
+    ('a third of seven behind layers', 21, _seeded(lambda: behind(Parts(CUTS['a third'][0], (2, 5), 7, {})))),
+    ('halves of five behind layers', 21, _seeded(lambda: behind(Parts(CUTS['tensor_split'][0], (3, 2), 5, {})))),
     ('gated', 21, _seeded(lambda: nn.Sequential(nn.Linear(3, 8), Gated(), Gated(), nn.Linear(8, 4)), (2, 5, 3))),
 ]
 

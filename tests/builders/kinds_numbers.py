@@ -29,10 +29,10 @@ class Number(nn.Module):
 class Scores(nn.Module):
     """Attention of two heads whose scores are scaled by ``function(scores, d)``."""
 
-    def __init__(self, function, heads=2):
+    def __init__(self, function, heads=2, width=12):
         super().__init__()
-        self.function, self.heads, self.width = function, heads, 12
-        self.q, self.k, self.v, self.proj = (nn.Linear(12, 12) for _ in range(4))
+        self.function, self.heads, self.width = function, heads, width
+        self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
         b, n, _ = x.shape

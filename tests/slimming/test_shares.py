@@ -16,6 +16,8 @@ OTHERS = {
     'shuffle units by tensor_split': [3, 8, 8],
     'partial convolution by a width': [3],
     'partial convolution by an attribute': [3, 9],
+    'a third of seven behind layers': [2, 3, 7, 7],
+    'halves of five behind layers': [2, 3, 7, 7],
     'gated': [2, 8, 10, 10],
 }
 
