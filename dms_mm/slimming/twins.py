@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -152,7 +151,7 @@ class Twins:
 
     def _copy(self) -> nn.Module:
         """A copy that has the same parameters and its own buffers."""
-        return copy.deepcopy(self.model, {id(p): p for p in self.model.parameters()})
+        return duplicate(self.model, {id(p): p for p in self.model.parameters()})
 
     def run(self, model: nn.Module, training: bool) -> list[Tensor]:
         """Outputs of one forward in a mode."""
