@@ -92,6 +92,10 @@ def _groups(trace: Trace, producers: Sequence[ParamDim]) -> dict[tuple[int, ...]
     masked = [trace.params[name][dim] for name, dim in trace.consumers] + [ids for _, ids in trace.requests]
     consumed = set(_simple(elements, *masked).tolist())
     frozen = set(elements.frozen())
+    for name, dim in producers:
+        # What nobody reads of a width of which other parts are read goes, too.
+        line = set(_simple(elements, trace.params[name][dim]).tolist())
+        consumed |= line if line & consumed else set()
     family = elements.families()
     signature: dict[int, list[int]] = {}
     place: dict[int, tuple[int, int]] = {}

@@ -91,7 +91,9 @@ def _from_behind(m, x):
 CUTS = {
     'halves': (lambda m, x: _at(x, x.shape[1] // 2), (6, 6), {}, [6]),
     'halves from behind': (_from_behind, (6, 6), {}, [6]),
-    'first half alone': (lambda m, x: [x[:, : x.shape[1] // 2]], (6,), {}, []),  # nothing prunes the other
+    'first half alone': (lambda m, x: [x[:, : x.shape[1] // 2]], (6,), {}, [6]),  # the other goes with it
+    'literal first half alone': (lambda m, x: [x[:, :6]], (6,), {}, [6]),  # the other goes alone
+    'last half alone': (lambda m, x: [x[:, x.shape[1] // 2 :]], (6,), {}, [6]),
     'halves of an odd width': (lambda m, x: _at(x, x.shape[1] // 2), (4, 5), {}, [4]),
     'thirds': (_thirds, (4, 4, 4), {}, [4]),
     'a third': (lambda m, x: _at(x, x.shape[1] // 3), (4, 8), {}, [4]),
@@ -150,4 +152,4 @@ KINDS = [
 
 
 def _width(name, sizes):
-    return 12 if name == 'first half alone' else sum(sizes)
+    return 12 if name.endswith('alone') else sum(sizes)

@@ -29,7 +29,7 @@ def test_masked_and_slim_agree(name, make):
     sizes = sorted(u.size for u in space.units.values())
     assert sizes == (sorted([*CUTS[name][3], 7]) if name in CUTS else OTHERS[name])
     assert bool(space.frozen) == (
-        name in ('first half alone', 'literal halves', 'literal split', 'literal split, uneven')
+        name in ('literal first half alone', 'literal halves', 'literal split', 'literal split, uneven')
     )
 
 
