@@ -94,8 +94,8 @@ def _groups(trace: Trace, producers: Sequence[ParamDim]) -> dict[tuple[int, ...]
     frozen = set(elements.frozen())
     for name, dim in producers:
         # What nobody reads of a width of which other parts are read goes, too.
-        line = set(_simple(elements, trace.params[name][dim]).tolist())
-        consumed |= line if line & consumed else set()
+        whole = set(_simple(elements, trace.params[name][dim]).tolist())
+        consumed |= whole if whole & consumed else set()
     family = elements.families()
     signature: dict[int, list[int]] = {}
     place: dict[int, tuple[int, int]] = {}
