@@ -129,6 +129,8 @@ def _sums(
         sums, x = flows[0].sums, tensors[0]
         if name in REARRANGE or name in COPY or (name == 'slice' and out.shape == x.shape):
             return sums
+        if name in ('mul', 'div') and len(args) == 2 and args[1] == 1 and out.dtype == x.dtype:
+            return sums  # a scale that is left at one
         if name in ('permute', 'transpose', 't'):
             order = _order(name, x.ndim, args)
             moved = {path: (permuted(s.arrangement, x.shape, order), s) for path, s in sums.items()}

@@ -28,6 +28,7 @@ BLOCKS = {
     'Hardtanh of the sum behind ReLU': 1,
     **{f'{act} of the sum': 0 for act in ('GELU', 'SiLU', 'Hardswish', 'ELU')},
     **{f'{act} of the sum behind ReLU': 0 for act in ('SiLU', 'Hardswish', 'LeakyReLU', 'Softplus', 'PReLU')},
+    'half of a sum': 0,
     'sizes pass': 3,
     'sizes pass by keyword': 3,
     'sizes are made': 0,
