@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import mmcv.ops  # noqa: F401 -- whose functions its operators run
 import pytest
 import torch
 import torchvision  # noqa: F401 -- its operators
@@ -111,6 +112,12 @@ SAMPLES = {
     'abs': [lambda x: (x,)],
     'square': [lambda x: (x,)],
     'softplus': [lambda x: (x,)],
+    'sqrt': [lambda x: (x.relu(),)],
+    'pow': [lambda x: (x, 2), lambda x: (x, 3), lambda x: (x.relu(), 0.5), lambda x: (x.relu(), -1)],
+    'norm': [lambda x: (x, 2, [1]), lambda x: (x,)],
+    'linalg_vector_norm': [lambda x: (x, 2, [1]), lambda x: (x, 1)],
+    'var': [lambda x: (x, [1]), lambda x: (x,)],
+    'std': [lambda x: (x, [1]), lambda x: (x,)],
     'rand': [lambda x: ([3, 4],)],
     'convolution': [
         lambda x: (x, torch.randn(3, 4, 2, 2), torch.randn(3), [1, 1], [0, 0], [1, 1], False, [0, 0], 1),
@@ -120,6 +127,15 @@ SAMPLES = {
         lambda x: (
             x, torch.randn(3, 4, 2, 2), torch.randn(2, 8, 5, 5), torch.zeros(2, 1), torch.randn(3),
             1, 1, 0, 0, 1, 1, 1, 1, False,
+        )
+    ],
+    'deform_conv': [
+        lambda x: (x, torch.randn(2, 8, 5, 5), torch.randn(3, 4, 2, 2), [1, 1], [0, 0], [1, 1], 1, 1),
+    ],
+    'modulated_deform_conv': [
+        lambda x: (
+            x, torch.randn(2, 8, 5, 5), torch.rand(2, 4, 5, 5), torch.randn(3, 4, 2, 2), torch.randn(3),
+            [1, 1], [0, 0], [1, 1], 1, 1,
         )
     ],
     'addmm': [lambda x: (torch.randn(5), x[0, 0], torch.randn(6, 5))],
@@ -144,7 +160,8 @@ SAMPLES = {
 def results(name, args):
     """The results that something is said of; the same random numbers at every call."""
     torch.manual_seed(1)
-    out = getattr(aten if hasattr(aten, name) else torch.ops.torchvision, name)(*args)
+    libraries = (aten, torch.ops.torchvision, torch.ops.mmcv)
+    out = getattr(next(library for library in libraries if hasattr(library, name)), name)(*args)
     found = [x for x in (out if isinstance(out, (tuple, list)) else [out]) if x.is_floating_point()]
     return found[:1] if name.startswith(('native_', '_native', '_batch_norm')) else found
 
