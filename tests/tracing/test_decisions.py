@@ -125,6 +125,26 @@ def test_choices_are_followed_where_they_are_equal_up_to_rounding_and_otherwise_
             call_forward(other, ())
 
 
+def test_zeros_too_large_to_be_looked_at_in_the_model_alone():
+    class Filled(nn.Module):
+        """Rows are written to a large result, as the data decide."""
+
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(1, 12, 1), nn.Conv2d(12, 2, 1)
+
+        def forward(self, x):
+            y = self.one(x)
+            filled = torch.zeros(y.shape, dtype=y.dtype, device=y.device)
+            rows = torch.where(x.mean((1, 2, 3)) > -9)[0]
+            filled[rows] = y[rows]
+            return self.two(filled).mean((2, 3))
+
+    torch.manual_seed(0)
+    space = dms_mm.make_searchable(Filled(), torch.randn(1, 1, 300, 300))
+    assert space.units['one'].size == 12 and not space.frozen and not space.proof.unproved
+
+
 def test_the_self_check_follows_choices_too(monkeypatch):
     class Tied(nn.Module):
         """Values of all positions in the order of scores that come in pairs, equal up to rounding."""
