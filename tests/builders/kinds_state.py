@@ -386,6 +386,17 @@ class Merged(nn.Linear):
         return y if self.merged else y + F.linear(F.linear(x, self.down), self.up)
 
 
+class Unrolled(nn.Module):
+    """A recurrent layer, which has a list of its weights beside them."""
+
+    def __init__(self, width: int = 12) -> None:
+        super().__init__()
+        self.layer = nn.GRU(width, width, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)[0]
+
+
 # -- kind 17
 
 
@@ -481,6 +492,7 @@ KINDS = [
     ('a table over channels', 14, _body(ScaleCache)),
     ('bias made on eval()', 12, _tokens(BiasCache, keep='switched')),
     ('low-rank update merged on eval()', 12, lambda: (Tokens(Merged(12, 12)), tokens())),
+    ('a recurrent layer', 15, lambda: (Tokens(Unrolled()), tokens())),
     ('spectral norm', 17, lambda: (spectral(), tokens()[:, 0])),
     ('rotary rest is empty', 17, _tokens(RotaryAttention, keep='dict', rotary=4)),
     ('rotary tables in buffers', 17, _tokens(RotaryAttention, keep='buffer', rotary=4)),
