@@ -37,8 +37,12 @@ class Values:
         gives = [self._new(x) for x in results]
         clobbers = []
         for y in written:
-            for ref in list(self._views.get(y.untyped_storage()._cdata, ())):
-                z = ref()
-                if z is not None and not any(z is x for x in results):
+            # Once each: a mask that is filled place by place is written to often.
+            key = y.untyped_storage()._cdata
+            views = {id(z): z for ref in self._views.pop(key, ()) if (z := ref()) is not None}
+            for z in views.values():
+                if any(z is x for x in results):
+                    self._views.setdefault(key, []).append(weakref.ref(z))
+                else:
                     clobbers.append(self._new(z))
         return gives, clobbers
