@@ -203,3 +203,24 @@ def test_a_list_of_parameters_beside_them_is_cut_with_them():
     space.set_keep({'stem': 3})
     slim = space.slim()
     assert slim.middle.all[0] is slim.middle.weight is slim.middle.pair['w'][0]
+
+
+class Filled(nn.Module):
+    """A mask that is filled place by place, as windows are numbered."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.out = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 1)
+
+    def forward(self, x):
+        mask = x.new_zeros(1, 1, 6, 6)
+        rows = [mask[:, :, k] for k in range(6)]
+        for k in range(36):
+            mask[:, :, k // 6, k % 6] = k % 2
+        return self.out(self.conv(x) * mask * sum(row.mean() for row in rows))
+
+
+def test_a_table_that_is_written_often_is_told_of_its_views_once_each():
+    traced = trace(Filled(), torch.zeros(2, 3, 6, 6))
+    writes = [call for call in traced.calls[0] if call.clobbers]
+    assert len(writes) >= 36 and max(len(call.clobbers) for call in writes) <= 50

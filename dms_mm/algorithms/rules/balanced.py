@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...registry import RULES
 from ..budget import floor_counts
+from .crossing import crossing
 from .rule import Rule, RunningSearch
 
 
@@ -94,12 +95,4 @@ class BalancedRule(Rule):
                 for n in self.search.targets
             )
 
-        low, top = -0.5, 0.5
-        while gap(low) < 0 and low > -16:
-            low *= 2
-        while gap(top) > 0 and top < 16:
-            top *= 2
-        for _ in range(24):
-            middle = (low + top) / 2
-            low, top = (middle, top) if gap(middle) > 0 else (low, middle)
-        bank.ratio.copy_(ratio(top))
+        bank.ratio.copy_(ratio(crossing(gap)))
