@@ -7,6 +7,7 @@ an operator is not, and in what the model returns.
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -195,9 +196,19 @@ class Factors:
     def _undone(self, mode: int, rows: Rows, targets: Collection[tuple[int, int, str]], share: float) -> bool:
         scaled: dict[Value, float] = {name: -share for name, _ in rows}
         partial: set[Value] = {name for (name, d), places in rows.items() if len(places) < self.shapes[name][d]}
-        for index, call in enumerate(self.trace.calls[mode]):
+        own_of: dict[int, list[str]] = {}
+        for m, i, argument in targets:
+            if m == mode:
+                own_of.setdefault(i, []).append(argument)
+        # In their order, the calls that multiply or read what is scaled: few of all.
+        queue = sorted({*own_of, *(i for value in scaled for i in self.users[mode].get(value, ()))})
+        while queue:
+            index = heapq.heappop(queue)
+            while queue and queue[0] == index:
+                heapq.heappop(queue)
+            call = self.trace.calls[mode][index]
             powers = [scaled.get(value, 0.0) for value in call.reads]
-            own = [argument for m, i, argument in targets if (m, i) == (mode, index)]
+            own = own_of.get(index, [])
             if not any(powers) and not own:
                 continue
             mixed = any(value in partial for value in call.reads)
@@ -217,6 +228,9 @@ class Factors:
                     return False
                 if power and part != 'none':
                     scaled[value] = power
+                    for user in self.users[mode].get(value, ()):
+                        if user > index:
+                            heapq.heappush(queue, user)
                     if part == 'some':
                         partial.add(value)
         return not any(value in scaled for value in self.trace.results[mode])
