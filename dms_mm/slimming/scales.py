@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..tracing import Call, IntArray
-from .compare import Mismatch, same_numbers
+from .alike import same_numbers
+from .compare import Mismatch
 from .plan import Plan, Remedy, Scale, kept_of
 from .powers import multiplied
 from .sizes import Owners, Role, Sizes, same_owners
@@ -105,10 +106,12 @@ def _undone(
 
 def _single_base(number: np.ndarray, size: int, exponent: float) -> float | None:
     """The ``base`` of a number that is ``(base * size) ** exponent`` in float32 and no more exact than that."""
+    if number.size != 1 or not number.any():
+        return None
     want = float(np.ravel(number)[0])
     base = round(abs(want) ** (1 / exponent) / size, 6)
     exact = (base * size) ** exponent if base else 0.0
-    if number.size != 1 or want != float(np.float32(exact)):
+    if want != float(np.float32(exact)):
         return None
     return base if number.dtype == np.float32 or want != exact else None
 

@@ -55,8 +55,8 @@ def verify_equivalence(space: Space, inputs: Any, forward_fn: Callable[..., Any]
 
     Raises:
         ChoiceError: they are not its own, up to rounding.
-        RuntimeError: it exceeds 1e-8 (1e-5 if a norm computes in float32 inside, 1e-4 if the model can't run in
-            float64); the message names the unit at fault.
+        RuntimeError: no output is finite, or the difference exceeds 1e-8 (1e-5 if a norm computes in float32 inside,
+            1e-4 if the model can't run in float64); the message names the unit at fault.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -66,6 +66,8 @@ def verify_equivalence(space: Space, inputs: Any, forward_fn: Callable[..., Any]
         return torch.randn(x.shape, generator=generator, dtype=torch.float64)
 
     twins = _OfSpace(space, tree_map(noise, inputs), forward_fn)
+    if not any(bool(x.isfinite().any()) for x in twins.plain):
+        raise RuntimeError('no output of the model is a finite number on random inputs: there is nothing to compare')
     units = space.plan.units
     whole = random_keep(units, seed)
 

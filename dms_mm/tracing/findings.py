@@ -91,6 +91,7 @@ class Trace:
     requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
     requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
     barred: dict[ParamDim, None] = field(default_factory=dict)  # masks here would make zero what is divided by
+    together: set[frozenset[frozenset[str]]] = field(default_factory=set)  # makers that have to be zero together
     excused: set[frozenset[str]] = field(default_factory=set)  # makers of which others mask what some are barred from
     biases: list[tuple[IntArray, IntArray]] = field(default_factory=list)  # rows of a weight, entries of its bias
     heads: list[IntArray] = field(default_factory=list)  # batch dimensions of products of two activations

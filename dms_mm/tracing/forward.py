@@ -144,9 +144,19 @@ def _trace_mode(
     carriers.add_forward(tracer.ledger)
 
 
+def _freeze_projected(model: nn.Module, result: Trace) -> None:
+    """An LSTM whose hidden width is that of its projections is one without them, for torch; its outputs can shrink."""
+    for path, module in model.named_modules():
+        for key in module._parameters if isinstance(module, nn.LSTM) and module.proj_size else ():
+            name = f'{path}.{key}' if path else key
+            if key.startswith('weight_hr') and name in result.params:
+                result.elements.freeze(result.params[name][1], 'the hidden width of an LSTM with projections')
+
+
 def _close(model: nn.Module, result: Trace) -> None:
     """Freeze what no forward used, resolve the elements, and find the producers of what was reshaped."""
     tie_unused(model, result)
+    _freeze_projected(model, result)
     result.elements.resolve()
     for source, ids in result.products:
         wanted = np.unique(result.elements.parts(ids))

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.modules.utils import _pair
 
 LIBRARY = torch.library.Library('mmcv', 'FRAGMENT')
-SPACE = 'int[2] stride, int[2] padding, int[2] dilation, int groups, int deform_groups'
 # Operator -> file and class of the function that it stands for, and its arguments.
 FUNCTIONS = {
     'roi_align': (

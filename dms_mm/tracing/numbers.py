@@ -78,7 +78,7 @@ def numbers_of(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Num
                     result[key if isinstance(value, torch.Tensor) else f'{key}[{k}]'] = _array(known)
     if name in FILLS:
         filled = [v for k, v in result.items() if k in ('value', 'src')]
-        return {'value': filled[0].reshape(-1)[:1]} if filled and filled[0].size == 1 else {}
+        return {'value': filled[0].reshape(-1)[:1] if filled[0].size == 1 else filled[0]} if filled else {}
     return result
 
 

@@ -38,6 +38,9 @@ def bar(trace: Trace, x: Any, entries: Entries, makers: frozenset[str]) -> Entri
     late = []
     for dims, ids in entries:
         places = places_of(trace, makers, ids)
+        if makers and not places:
+            late.append((dims, ids))  # a factor of a dimension, as heads are: masks of it are of the dimension's
+            continue
         trace.barred.update(dict.fromkeys(places))
         roots = trace.elements.find(np.unique(ids))
         asked = [wanted for names, wanted in trace.requests if _apart(trace, names).intersection(n for n, _ in places)]
@@ -55,5 +58,14 @@ def is_barred(trace: Trace, makers: frozenset[str], ids: IntArray) -> bool:
 
 
 def _apart(trace: Trace, makers: frozenset[str]) -> frozenset[str]:
-    """Those of some makers for which no other one takes masks that they are barred from."""
-    return makers.difference(*(names for names in trace.excused if names <= makers))
+    """Those of some makers for which no other one takes masks that they are barred from.
+
+    Where several have to be zero together, none takes another's masks.
+    """
+
+    def excuses(names: frozenset[str]) -> bool:
+        return names <= makers and not any(
+            names <= frozenset().union(*sets) and not any(names <= one for one in sets) for sets in trace.together
+        )
+
+    return makers.difference(*filter(excuses, trace.excused))

@@ -78,6 +78,9 @@ def same_process() -> Iterator[None]:
             torch.cuda.set_rng_state_all(gpus)
 
 
+_outside: list[bool] = []  # whether it was on, before each that is uncollected now
+
+
 @contextlib.contextmanager
 def _collecting(on: bool) -> Iterator[None]:
     set_to = {True: gc.enable, False: gc.disable}
@@ -95,12 +98,17 @@ def uncollected() -> Iterator[None]:
 
     For work on tensors without data: what waits to be collected takes little memory.
     """
-    with _collecting(False):
-        yield
+    _outside.append(gc.isenabled())
+    try:
+        with _collecting(False):
+            yield
+    finally:
+        _outside.pop()
 
 
 @contextlib.contextmanager
 def collected() -> Iterator[None]:
-    """With it, for work on tensors that have data, inside of what is :func:`uncollected`."""
-    with _collecting(True):
+    """With it, unless its user has switched it off, for work on tensors that have data inside of what is
+    :func:`uncollected`."""
+    with _collecting(_outside[0] if _outside else gc.isenabled()):
         yield

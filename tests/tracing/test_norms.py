@@ -129,3 +129,56 @@ def test_modules_that_mix_channels_run_on_those_that_live(attention):
     gradients = [space.bank.leaves[u.index].grad for u in space.units.values()]
     assert all(g is None or g.isfinite().all() for g in gradients)
     assert not any('forward' in m.__dict__ for m in space.detach().modules())
+
+
+class Gained(nn.Module):
+    """An RMSNorm whose gain is a function of what it stores, or whose epsilon stands elsewhere."""
+
+    def __init__(self, gain=lambda w: w, eps=1e-6, outside=False):
+        super().__init__()
+        self.weight, self.eps, self.gain, self.outside = nn.Parameter(torch.ones(8)), eps, gain, outside
+
+    def forward(self, x):
+        square = x.square().mean(-1, keepdim=True)
+        return x / (square.sqrt() + self.eps if self.outside else (square + self.eps).sqrt()) * self.gain(self.weight)
+
+
+FUNCTIONS = {
+    'abs': torch.abs,
+    'relu': torch.relu,
+    'leaky relu': nn.functional.leaky_relu,
+    'elu': nn.functional.elu,
+    'clamp': lambda w: w.clamp(0, 2),
+    'a least': lambda w: w.clamp_min(-1),
+    'hardtanh': nn.functional.hardtanh,
+    'a step': lambda w: w + (w > 2),
+}
+
+
+@pytest.mark.parametrize('name', FUNCTIONS)
+def test_a_gain_that_is_a_function_of_what_is_stored_is_exact_or_stays(name):
+    """Where it is of any sign, and large, as training may leave it."""
+    model = lively(Between(Gained(FUNCTIONS[name]), True))
+    x = torch.randn(2, 7, 3, dtype=torch.float64)
+    try:
+        space = in_double(model, x)
+    except ValueError as error:
+        assert name not in ('abs', 'relu') and 'nothing to search' in str(error)
+        return
+    with torch.no_grad():
+        model.norm.weight.copy_(torch.linspace(-3, 3, 8))
+    space.set_keep({'a': 4})
+    with torch.no_grad():
+        assert torch.allclose(model(x), space.slim()(x), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize('outside', [False, True])
+def test_an_epsilon_outside_of_the_root_is_no_rms_norm(outside):
+    """On inputs of unit size both are the same."""
+    model = lively(Between(Gained(eps=1e-8, outside=outside), True))
+    x = torch.randn(2, 7, 3, dtype=torch.float64)
+    if outside:
+        with pytest.raises(ValueError, match='nothing to search'):
+            in_double(model, x)
+    else:
+        assert list(in_double(model, x).units) == ['a']

@@ -139,4 +139,6 @@ def _usable(
     for chosen in sets:
         makers = [makers_of(k) for k in chosen]
         if all(m is not None for m in makers):
+            if len(makers) > 1:
+                ledger.trace.together.add(frozenset(m for m in makers if m is not None))
             yield frozenset(name for m in makers for name in m or ())

@@ -200,7 +200,7 @@ def _eps(module: nn.Module) -> float | None:
 def _probe(
     module: nn.Module, x: Any, dims: Sequence[int], eps: float | None, groups: int | None, rest: Any, last: int
 ) -> NormSpec | None:
-    trial, generator = random_copy(module)
+    trial, generator = random_copy(module, -4.0, 4.0)  # of both signs: the gain may be a function of what is stored
     for dim in dict.fromkeys(dims):
         shape = [2 if d == 0 else 3 for d in range(x.ndim)]
         shape[dim] = int(x.shape[dim])
@@ -213,7 +213,14 @@ def _probe(
             continue
         if not isinstance(out, Tensor) or out.shape != data.shape:
             continue
-        ones = torch.ones(shape[dim], dtype=torch.float64)
+
+        def apart(spec: NormSpec, scale: float, data: Tensor = data) -> float:
+            """Relative difference on data of this size."""
+            with torch.no_grad():
+                want = trial(scale * data, *rest[0], **rest[1])
+                have = masked_forward(trial, scale * data, spec, data.new_ones(data.shape[spec.dim]))
+            return float((have - want).abs().max() / want.abs().max())
+
         trials = []
         if eps is not None:
             trials = [NormSpec(kind, dim, eps, offset) for kind in ('layer', 'rms') for offset in (0.0, 1.0)]
@@ -227,10 +234,10 @@ def _probe(
             # Transformers' response norm has its epsilon in its forward alone.
             trials.append(NormSpec('response', dim, 1e-6 if eps is None else eps))
         for spec in trials:
-            with torch.no_grad():
-                difference = (masked_forward(trial, data, spec, ones) - out).abs().max()
-            # Norms may compute in float32 inside.
-            if difference < 1e-4 * out.abs().max():
+            difference = apart(spec, 1.0)
+            # Norms may compute in float32 inside. Where an epsilon stands shows on data of its size.
+            small = spec.eps if spec.kind == 'response' else spec.eps**0.5
+            if difference < 1e-4 and (not small > 0 or apart(spec, small) < 1e-4):
                 nothing = torch.zeros_like(data)
                 for child in trial.children():
                     nothing = child(nothing)

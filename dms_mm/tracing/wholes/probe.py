@@ -25,11 +25,13 @@ def without_modes(function: Callable[..., T]) -> Callable[..., T]:
     return run
 
 
-def random_copy(module: nn.Module) -> tuple[Any, torch.Generator]:
-    """A module to try: float64, eval, without hooks, parameters in (0, 1); and the generator for its inputs."""
+def random_copy(module: nn.Module, low: float = 0.0, high: float = 1.0) -> tuple[Any, torch.Generator]:
+    """A module to try: float64, eval, without hooks, parameters in (low, high); and the generator for its inputs."""
     generator = torch.Generator().manual_seed(0)
     memo: dict[int, Any] = {
-        id(p): nn.Parameter(torch.rand(p.shape, generator=generator, dtype=torch.float64), requires_grad=False)
+        id(p): nn.Parameter(
+            low + (high - low) * torch.rand(p.shape, generator=generator, dtype=torch.float64), requires_grad=False
+        )
         for p in module.parameters()
     }
     trial = copy.deepcopy(module, memo).double()

@@ -96,23 +96,33 @@ def recognise_standardised(module: nn.Module, x: Any) -> StandardSpec | None:
 
 @without_modes
 def _probe(module: Any, x: Any, eps: float) -> StandardSpec | None:
-    trial, generator = random_copy(module)
+    trial, generator = random_copy(module, -4.0, 4.0)  # a gain may be a function of what is stored
     sizes = [(k - 1) * d + 2 for k, d in zip(module.kernel_size, module.dilation)]
     data = torch.randn([1, int(x.shape[1]), *sizes], generator=generator, dtype=torch.float64)
+    whole = trial.weight.clone()
+
+    def both(spec: StandardSpec, scale: float) -> tuple[Tensor, Tensor] | None:
+        """What a specification and the module make of a weight of this size, without bias."""
+        trial.weight.copy_(scale * whole)
+        plain = convolve(trial, data, standardise(trial.weight, spec, None, trial._parameters.get('gain')), spec.same)
+        out = trial(data)
+        bias = 0.0 if trial.bias is None else trial.bias.view(-1, *[1] * len(sizes))
+        return (plain - bias, out - bias) if plain.shape == out.shape else None
+
     with torch.no_grad():
         try:
-            out = trial(data)
+            trial(data)
         except Exception:
             return None
-        bias = 0.0 if trial.bias is None else trial.bias.view(-1, *[1] * len(sizes))
         for spec in [StandardSpec(eps, sample, same) for sample in (False, True) for same in (False, True)]:
-            weight = standardise(trial.weight, spec, None, trial._parameters.get('gain'))
-            plain = convolve(trial, data, weight, spec.same)
-            if plain.shape != out.shape:
+            # Where the epsilon stands shows on weights of its size.
+            found = [both(spec, scale) for scale in (1.0, eps**0.5, eps) if scale > 0]
+            pairs = [pair for pair in found if pair is not None]
+            if len(pairs) < len(found):
                 continue
-            a, b = plain - bias, out - bias
+            a, b = pairs[0]
             factor = float((a * b).sum() / a.square().sum().clamp_min(1e-300))
-            if factor > 0 and float((factor * a - b).abs().max()) < 1e-6 * float(b.abs().max()):
+            if factor > 0 and all(float((factor * a - b).abs().max()) < 1e-6 * float(b.abs().max()) for a, b in pairs):
                 return replace(spec, factor=factor)
     return None
 
