@@ -9,7 +9,7 @@ from torch import Tensor
 def segment_ranks(importance: Tensor, segment: Tensor, start: Tensor, size: Tensor) -> Tensor:
     """Rank of every element inside its segment over the segment's size (eq. 2).
 
-    Two stable sorts, O(N log N): by importance, then by segment. Equal scores are ranked by index.
+    A stable sort by segment and importance, O(N log N). Equal scores are ranked by index.
 
     Args:
         importance: (N,) raw scores.
@@ -21,8 +21,14 @@ def segment_ranks(importance: Tensor, segment: Tensor, start: Tensor, size: Tens
         (N,) floats of the dtype of ``importance``, evenly spaced in [0, 1) within each segment. No gradient.
     """
     scores = importance.detach()
-    by_score = torch.argsort(scores, stable=True)
-    order = by_score[torch.argsort(segment[by_score], stable=True)]
+    if scores.dtype == torch.float32:
+        # One sort for two: the bits of a float, as an integer, behind the number of its segment.
+        bits = (scores + 0.0).view(torch.int32)  # of the two zeros one
+        key = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+        order = torch.argsort((segment << 32) + key, stable=True)
+    else:
+        by_score = torch.argsort(scores, stable=True)
+        order = by_score[torch.argsort(segment[by_score], stable=True)]
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
     return (rank - start[segment]).to(scores.dtype) / size[segment].to(scores.dtype)

@@ -150,3 +150,17 @@ def test_memory_is_linear_in_the_number_of_elements():
     bank.update_importance(torch.randn(200_000))
     bank.refresh()
     assert abs(float(bank.mask.sum()) - 100_000) < 2
+
+
+def test_ranks_of_either_precision_are_the_same():
+    generator = torch.Generator().manual_seed(0)
+    size = torch.tensor([7, 1, 300, 12])
+    segment = torch.repeat_interleave(torch.arange(4), size)
+    start = size.cumsum(0) - size
+    scores = torch.randn(len(segment), generator=generator)
+    # Equal ones, both zeros, the smallest and the largest numbers.
+    scores[::5], scores[2::9], scores[3::9], scores[4::31] = 0.5, 0.0, -0.0, 1e-45
+    scores[5::41], scores[6::43] = float('inf'), float('-inf')
+    single = segment_ranks(scores, segment, start, size)
+    assert torch.equal(single, segment_ranks(scores.double(), segment, start, size).float())
+    assert single.dtype == torch.float32
