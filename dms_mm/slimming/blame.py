@@ -10,11 +10,11 @@ from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Tie
 from ..tracing import IntArray
 from .compare import Mismatch
+from .cuts import AHEAD
 from .plan import Plan
 from .sizes import Sizes
 from .ties import live_together, reshaped
 
-AHEAD = 8  # calls further on where the widths of a twin are looked for
 Shows = Callable[[Sequence[MutableUnit]], bool]  # whether the problem shows if only these units lose something
 
 

@@ -235,7 +235,7 @@ def try_structure(
         # What raised an error has not ended: its path is still on the stack.
         return comparison.end(problem, tracer.ledger.where())
 
-    quick = compare(functools.partial(run_meta, state=shared), False) if on_meta else None
+    quick = compare(functools.partial(run_meta, shared=shared), False) if on_meta else None
     if on_meta and quick is None:
         return Verdict(None, True)
     if quick is not None and (quick.place, quick.message) in told:

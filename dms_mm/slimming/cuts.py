@@ -17,6 +17,9 @@ from .plan import Plan
 from .trials import Trial
 
 CUTS = {f'aten::{name}' for name in 'slice split unsafe_split split_with_sizes unsafe_split_with_sizes'.split()}
+# Pieces are cut by several heads times their dimensions, and seen in heads only once all of them are cut: so many
+# calls further on.
+AHEAD = 8
 MOST_TELLING = 3  # trials more, where lines overlap
 
 

@@ -18,7 +18,7 @@ from .compare import Mismatch, try_structure
 from .cuts import telling_trials
 from .plan import Plan, Remedy
 from .progress import Progress
-from .remedies import places, remedies, width_mends
+from .remedies import is_cut, places, remedies, width_mends
 from .shares import shares
 from .sizes import Sizes
 from .ties import changes
@@ -164,13 +164,12 @@ class Mending:
 
     def _in_order(self, problem: Mismatch, found: Iterable[Remedy]) -> Iterator[tuple[int, Remedy]]:
         """Remedies with their numbers; what served before, of other units or in another structure, comes first."""
-        numbered = list(enumerate(found))
         first = self.learnt.served.get((problem.place, problem.message))
-        return iter(sorted(numbered, key=lambda pair: pair[0] != first))
+        return enumerate(found) if first is None else iter(sorted(enumerate(found), key=lambda pair: pair[0] != first))
 
     def _one_of_several(self, problem: Mismatch, trial: Trial, failed: Sequence[Remedy]) -> _Step | None:
         """A remedy for some of the widths by which a piece is cut; what else it is cut by is still to be mended."""
-        if not _is_cut(self.sizes.call(*problem.place), problem):
+        if not is_cut(self.sizes.call(*problem.place), problem):
             return None
         for remedy in failed:
             owners = [owner.ravel() for mend in remedy.mends for owner in mend.owners]
@@ -190,7 +189,7 @@ class Mending:
 
     def _helps(self, problem: Mismatch, trial: Trial, remedy: Remedy) -> bool:
         """Whether a piece is cut as predicted once what a remedy ties has lost the same."""
-        if not _is_cut(self.sizes.call(*problem.place), problem):
+        if not is_cut(self.sizes.call(*problem.place), problem):
             return True
         keep = trial.keep.copy()
         for tie in remedy.ties:
@@ -266,10 +265,6 @@ class Mending:
     def _touched(self, calls: list[Call]) -> list[IntArray]:
         entries = [entry for call in calls for axes in [*call.axes, *call.input_axes] for entry in axes]
         return [ids for _, ids in entries if self.sizes.pruned(ids)]
-
-
-def _is_cut(call: Call, problem: Mismatch) -> bool:
-    return call.name == 'aten::slice' and not problem.failed
 
 
 def _unmoved(before: Mismatch, after: Mismatch) -> bool:

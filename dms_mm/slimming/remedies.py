@@ -5,16 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from ..tracing import IntArray
+from ..tracing import Call, IntArray
 from .compare import Mismatch
+from .cuts import AHEAD
 from .mends import piece_remedies, rewrites
 from .plan import Mend, Plan, Remedy
 from .scales import scale_remedies
 from .sizes import Sizes
 from .ties import tie_of, width_ties
-
-# Pieces are cut by several heads times their dimensions, and seen in heads only once all of them are cut.
-AHEAD_OF_PIECES = 8
 
 
 def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Iterator[Remedy]:
@@ -24,8 +22,8 @@ def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Ite
     call = sizes.call(*problem.place)
     # An assert may guard anything that follows; a reshape fails before the copy that it would make.
     ahead = 40 if 'AssertionError' in problem.message else 2 * int(problem.failed)
-    if call.name == 'aten::slice' and not problem.failed:
-        ahead = AHEAD_OF_PIECES
+    if is_cut(call, problem):
+        ahead = AHEAD
     later: list[Remedy] = []
     single: list[Remedy] = []
     # An attribute of the parent may hold it, or of what raised an error; further up numbers agree by chance.
@@ -53,6 +51,11 @@ def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Ite
     ties = width_ties(plan, sizes, problem, ahead)
     if ties:
         yield Remedy(ties=ties)
+
+
+def is_cut(call: Call, problem: Mismatch) -> bool:
+    """Whether the problem is a piece of another size than predicted."""
+    return call.name == 'aten::slice' and not problem.failed
 
 
 def width_mends(plan: Plan, sizes: Sizes, problem: Mismatch) -> Iterator[Plan]:

@@ -57,22 +57,17 @@ def run_fake(
 
 
 def run_meta(
-    model: nn.Module,
-    inputs: Any,
-    tracer: Tracer,
-    training: bool,
-    forward_fn: Forward | None = None,
-    state: State | None = None,
+    model: nn.Module, inputs: Any, tracer: Tracer, training: bool, forward_fn: Forward | None, shared: State
 ) -> Any:
     """The same for a copy of a model on ``meta``, which is left as it falls: several times as fast, but without the
     values of masks and indices.
 
     Args:
-        state: what the copy and ``forward_fn`` share with others now, if it is known.
+        shared: what the copy and ``forward_fn`` share with others now.
     """
     data = tree_map(lambda x: x.to('meta') if isinstance(x, torch.Tensor) else x, inputs)
     with (
-        _left_as_it_is(state or State(model, forward_fn, shared=True), tracer),
+        _left_as_it_is(shared, tracer),
         plain_operators(model),
         module_stack(model, tracer),
         _decided(tracer, training),
