@@ -36,18 +36,23 @@ class Fold:
         return torch.cat([*leaves, ones])[index]
 
     def __call__(self, weight: Tensor) -> Tensor:
+        # Masks of blocks go into the first other one: a vector is cheaper to scale than a weight.
+        scalars = [self.bank.leaves[unit][element] for unit, element in self.scalars]
         for i, (dim, units, index) in enumerate(self.pieces):
             if index is not None and index.device != self.bank.mask.device:
                 index = index.to(self.bank.mask.device)
                 self.pieces[i] = (dim, units, index)
-            mask = self.dim_mask(units, index).view([-1 if d == dim else 1 for d in range(weight.ndim)])
-            weight = self._scaled(weight, mask)
-        for unit, element in self.scalars:
-            weight = self._scaled(weight, self.bank.leaves[unit][element])
+            mask = self.dim_mask(units, index)
+            while scalars:
+                mask = mask * scalars.pop()
+            weight = self._scaled(weight, mask if weight.ndim == 1 else mask.view([-1] + [1] * (weight.ndim - 1 - dim)))
+        for scalar in scalars:
+            weight = self._scaled(weight, scalar)
         return weight
 
     def _scaled(self, weight: Tensor, mask: Tensor) -> Tensor:
-        mask = mask.to(weight.device, weight.dtype)
+        if mask.dtype != weight.dtype or mask.device != weight.device:
+            mask = mask.to(weight.device, weight.dtype)
         # Where the mask is one, to the bit what it was.
         return weight * mask + (mask - 1) * self.offset if self.offset else weight * mask
 

@@ -64,9 +64,23 @@ class Resource(nn.Module):
 
         Every element of a unit, a block too, counts with the share ``1 - a``; hardened units as they are.
         """
-        share = torch.where(bank.hardened, bank.hard_counts() / bank.size, 1 - ratio.double())
-        masks = torch.where(bank.hardened[bank.segment], bank.keep.double(), share[bank.segment])
-        return self.value(share * bank.size, masks)
+        return self.surface(bank)(ratio)
+
+    def surface(self, bank: TopkBank) -> Callable[[Tensor], Tensor]:
+        """:meth:`continuous` as a function of the ratios alone, for several of them while nothing hardens."""
+        hardened = bank.hardened if bool(bank.hardened.any()) else None
+        if hardened is not None:
+            hard = bank.hard_counts() / bank.size
+            fixed, keep = hardened[bank.segment], bank.keep.double()
+
+        def value(ratio: Tensor) -> Tensor:
+            share = 1 - ratio.double()
+            if hardened is None:
+                return self.value(share * bank.size, share[bank.segment])
+            share = torch.where(hardened, hard, share)
+            return self.value(share * bank.size, torch.where(fixed, keep, share[bank.segment]))
+
+        return value
 
     @torch.no_grad()
     def count(self, keep: Tensor, bank: TopkBank) -> int | float:

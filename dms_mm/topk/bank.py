@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .functional import SCORES, segment_ranks, soft_mask
+from .functional import SCORES, places, segment_order, soft_mask
 
 
 class TopkBank(nn.Module):
@@ -29,6 +29,9 @@ class TopkBank(nn.Module):
         sizes: elements of each unit.
         temperatures: lambda of each unit; N for widths, 4N for small counts.
         min_keep: fewest elements that each unit keeps.
+
+    Attributes:
+        differs: (U,) bool, the scores of a unit differ, so it has an order.
 
     Shapes: ``ratio`` (U,), ``importance``, ``mask`` and ``grad`` (N,).
     """
@@ -74,6 +77,7 @@ class TopkBank(nn.Module):
         self.mask = torch.ones(len(self.segment), dtype=like.dtype, device=like.device)
         self.grad = torch.zeros_like(self.mask)
         self.rank = torch.zeros_like(self.mask)
+        self.differs = torch.zeros(len(self.size), dtype=torch.bool, device=like.device)
         self.leaves: list[Tensor] = []
         for view, grad in zip(self.mask.split(self.sizes), self.grad.split(self.sizes)):
             leaf = view.detach().requires_grad_()
@@ -88,7 +92,7 @@ class TopkBank(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # For copies and pickles: leaves that share one storage can't be copied one by one.
-        return {k: v for k, v in self.__dict__.items() if k not in ('mask', 'grad', 'rank', 'leaves')}
+        return {k: v for k, v in self.__dict__.items() if k not in ('mask', 'grad', 'rank', 'differs', 'leaves')}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -126,7 +130,11 @@ class TopkBank(nn.Module):
         """Ranks and masks from the present importances, ratios and hardened units."""
         if not len(self.segment):
             return
-        self.rank = segment_ranks(self.importance, self.segment, self.start, self.size)
+        order = segment_order(self.importance, self.segment)
+        place = places(order, self.segment, self.start).to(self.mask.dtype)
+        self.rank = place / self.size.to(self.mask.dtype)[self.segment]
+        first, last = order[self.start], order[self.start + self.size - 1]
+        self.differs = self.importance[last] > self.importance[first]
         self.mask.copy_(self.masks_of(self.ratio))
         if bool(self.warm):
             self.mask.copy_(torch.where(self.hardened[self.segment], self.mask, torch.ones_like(self.mask)))
@@ -134,19 +142,12 @@ class TopkBank(nn.Module):
         below = torch.zeros_like(self.size).index_add(0, self.segment, (self.mask != 1).long())
         self.cut = (below > 0).tolist()
 
-    def differs(self) -> Tensor:
-        """(U,) bool: the scores of a unit differ, so it has an order."""
-        low = torch.full_like(self.size, 0, dtype=self.importance.dtype).scatter_reduce(
-            0, self.segment, self.importance, 'amin', include_self=False
-        )
-        high = torch.full_like(low, 0).scatter_reduce(0, self.segment, self.importance, 'amax', include_self=False)
-        return high > low
-
     def masks_of(self, ratio: Tensor) -> Tensor:
         """(N,) masks for ratios (U,), differentiable in them (eq. 3); hardened units show what they keep."""
-        soft = soft_mask(self.rank, ratio[self.segment], self.temperature.to(ratio.dtype)[self.segment])
-        soft = torch.where(self.differs()[self.segment], soft, torch.ones_like(soft))
-        return torch.where(self.hardened[self.segment], self.keep.to(soft.dtype), soft)
+        segment = self.segment
+        soft = soft_mask(self.rank, ratio[segment], self.temperature.to(ratio.dtype)[segment])
+        soft = torch.where(self.differs[segment], soft, torch.ones_like(soft))
+        return torch.where(self.hardened[segment], self.keep.to(soft.dtype), soft)
 
     def soft(self) -> Tensor:
         """(N,) masks differentiable in :attr:`ratio`; for losses on the structure itself."""

@@ -6,10 +6,34 @@ import torch
 from torch import Tensor
 
 
-def segment_ranks(importance: Tensor, segment: Tensor, start: Tensor, size: Tensor) -> Tensor:
-    """Rank of every element inside its segment over the segment's size (eq. 2).
+def segment_order(importance: Tensor, segment: Tensor) -> Tensor:
+    """(N,) long, the elements by segment and, within one, by score from the least; equal scores by index.
 
-    A stable sort by segment and importance, O(N log N). Equal scores are ranked by index.
+    A stable sort, O(N log N).
+
+    Args:
+        importance: (N,) raw scores.
+        segment: (N,) long, the segment of each element; segments are contiguous and ascending.
+    """
+    scores = importance.detach()
+    if scores.dtype == torch.float32:
+        # One sort for two: the bits of a float, as an integer, behind the number of its segment.
+        bits = (scores + 0.0).view(torch.int32)  # of the two zeros one
+        key = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+        return torch.argsort((segment << 32) + key, stable=True)
+    by_score = torch.argsort(scores, stable=True)
+    return by_score[torch.argsort(segment[by_score], stable=True)]
+
+
+def places(order: Tensor, segment: Tensor, start: Tensor) -> Tensor:
+    """(N,) long: where each element stands within its segment in an order by :func:`segment_order`, from 0."""
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order), device=order.device)
+    return place - start[segment]
+
+
+def segment_ranks(importance: Tensor, segment: Tensor, start: Tensor, size: Tensor) -> Tensor:
+    """Rank of every element inside its segment over the segment's size (eq. 2); equal scores are ranked by index.
 
     Args:
         importance: (N,) raw scores.
@@ -20,18 +44,8 @@ def segment_ranks(importance: Tensor, segment: Tensor, start: Tensor, size: Tens
     Returns:
         (N,) floats of the dtype of ``importance``, evenly spaced in [0, 1) within each segment. No gradient.
     """
-    scores = importance.detach()
-    if scores.dtype == torch.float32:
-        # One sort for two: the bits of a float, as an integer, behind the number of its segment.
-        bits = (scores + 0.0).view(torch.int32)  # of the two zeros one
-        key = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
-        order = torch.argsort((segment << 32) + key, stable=True)
-    else:
-        by_score = torch.argsort(scores, stable=True)
-        order = by_score[torch.argsort(segment[by_score], stable=True)]
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=order.device)
-    return (rank - start[segment]).to(scores.dtype) / size[segment].to(scores.dtype)
+    place = places(segment_order(importance, segment), segment, start)
+    return place.to(importance.dtype) / size[segment].to(importance.dtype)
 
 
 def soft_mask(rank: Tensor, ratio: Tensor, temperature: Tensor | float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from ...registry import RULES
 from ..budget import floor_counts
 from .crossing import crossing
 from .rule import Rule, RunningSearch
+
+Surfaces = dict[str, Callable[[Tensor], Tensor]]  # resource -> its count at ratios (U,)
 
 
 @RULES.register_module(name=['BalancedRule', 'balanced'])
@@ -34,12 +37,12 @@ class BalancedRule(Rule):
         self.low = floor_counts(search.space, search.targets, floor)
         self.bank.remember('velocity', torch.zeros_like(self.bank.ratio))
 
-    def _log_gradient(self) -> tuple[Tensor, Tensor]:
+    def _log_gradient(self, surfaces: Surfaces) -> tuple[Tensor, Tensor]:
         """(U,) shares ``-d log(r)/d theta`` of the resource furthest above its goal; (U,) bool, units that move."""
         worst: tuple[Tensor, float] | None = None
-        for name in self.search.targets:
+        for name, surface in surfaces.items():
             ratio = self.bank.ratio.detach().double().requires_grad_()
-            value = self.search.space.counters[name].continuous(self.bank, ratio)
+            value = surface(ratio)
             (grad,) = torch.autograd.grad(torch.log(value), ratio)
             gap = math.log(float(value.detach())) - math.log(self.search.goal(name))
             if worst is None or gap > worst[1]:
@@ -50,8 +53,9 @@ class BalancedRule(Rule):
     @torch.no_grad()
     def step(self, task: Tensor) -> None:
         bank = self.bank
+        surfaces = {name: self.search.space.counters[name].surface(bank) for name in self.search.targets}
         with torch.enable_grad():
-            share, free = self._log_gradient()
+            share, free = self._log_gradient(surfaces)
         keep = (1 - bank.ratio).double()
         # Cheap units would turn noise into leaps: their share is floored at a tenth of an even one.
         floor = 0.1 * share.sum() / max(len(share), 1)
@@ -66,7 +70,7 @@ class BalancedRule(Rule):
         rate = self._rate()
         move = (-rate * (v / spread).clamp(-self.clip, self.clip)) * free
         theta = -torch.log(keep.clamp_min(1e-6)) + move
-        self._land(theta, free)
+        self._land(theta, free, surfaces)
 
     def _rate(self) -> float:
         """Step in nats: the whole way sums to ``travel``, falling to zero at the end (half cosine)."""
@@ -77,22 +81,22 @@ class BalancedRule(Rule):
         return self.travel / span * (1 + math.cos(math.pi * x))
 
     @torch.no_grad()
-    def _land(self, theta: Tensor, free: Tensor) -> None:
+    def _land(self, theta: Tensor, free: Tensor, surfaces: Surfaces) -> None:
         """Shift all free ``theta`` by one number so that the continuous resource meets the scheduled target."""
         bank = self.bank
         # A stage that lost its last block must be able to come back, so its ratio stays just short of one.
         high = 1 - self.low.double().clamp_min(0.25) / bank.size.double()
 
+        still = bank.ratio.double()
+        goals = {name: self.search.goal(name) for name in surfaces}
+
         def ratio(shift: float) -> Tensor:
             a = 1 - torch.exp(-(theta + shift))
             a = torch.minimum(a.clamp_min(0), high)
-            return torch.where(free, a, bank.ratio.double())
+            return torch.where(free, a, still)
 
         def gap(shift: float) -> float:
             a = ratio(shift)
-            return max(
-                math.log(float(self.search.space.counters[n].continuous(bank, a)) / self.search.goal(n))
-                for n in self.search.targets
-            )
+            return max(math.log(float(surface(a)) / goals[name]) for name, surface in surfaces.items())
 
         bank.ratio.copy_(ratio(crossing(gap)))
