@@ -79,9 +79,10 @@ class TopkBank(nn.Module):
         self.rank = torch.zeros_like(self.mask)
         self.differs = torch.zeros(len(self.size), dtype=torch.bool, device=like.device)
         self.leaves: list[Tensor] = []
-        for view, grad in zip(self.mask.split(self.sizes), self.grad.split(self.sizes)):
+        self.collectors = [grad.detach() for grad in self.grad.split(self.sizes)]
+        for view, grad in zip(self.mask.split(self.sizes), self.collectors):
             leaf = view.detach().requires_grad_()
-            leaf.grad = grad.detach()
+            leaf.grad = grad
             self.leaves.append(leaf)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TopkBank:
@@ -92,7 +93,11 @@ class TopkBank(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # For copies and pickles: leaves that share one storage can't be copied one by one.
-        return {k: v for k, v in self.__dict__.items() if k not in ('mask', 'grad', 'rank', 'differs', 'leaves')}
+        return {
+            k: v
+            for k, v in self.__dict__.items()
+            if k not in ('mask', 'grad', 'rank', 'differs', 'leaves', 'collectors')
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -130,7 +135,7 @@ class TopkBank(nn.Module):
         """Ranks and masks from the present importances, ratios and hardened units."""
         if not len(self.segment):
             return
-        order = segment_order(self.importance, self.segment)
+        order = segment_order(self.importance, self.segment, self.start)
         place = places(order, self.segment, self.start).to(self.mask.dtype)
         self.rank = place / self.size.to(self.mask.dtype)[self.segment]
         first, last = order[self.start], order[self.start + self.size - 1]
@@ -196,11 +201,11 @@ class TopkBank(nn.Module):
     @torch.no_grad()
     def take_grad(self) -> Tensor:
         """(N,) ``d(loss)/d(mask)`` collected since the last call; the collector is cleared."""
-        for leaf, view in zip(self.leaves, self.grad.split(self.sizes)):
-            if leaf.grad is None or leaf.grad.data_ptr() != view.data_ptr():
-                if leaf.grad is not None:
-                    view.copy_(leaf.grad)
-                leaf.grad = view.detach()
+        for leaf, collector in zip(self.leaves, self.collectors):
+            if (grad := leaf.grad) is not collector:
+                if grad is not None:
+                    collector.copy_(grad)
+                leaf.grad = collector
         grad = self.grad.clone()
         self.grad.zero_()
         return grad

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
-def segment_order(importance: Tensor, segment: Tensor) -> Tensor:
+def segment_order(importance: Tensor, segment: Tensor, start: Tensor) -> Tensor:
     """(N,) long, the elements by segment and, within one, by score from the least; equal scores by index.
 
     A stable sort, O(N log N).
@@ -14,15 +15,21 @@ def segment_order(importance: Tensor, segment: Tensor) -> Tensor:
     Args:
         importance: (N,) raw scores.
         segment: (N,) long, the segment of each element; segments are contiguous and ascending.
+        start: (S,) long, first element of each segment.
     """
     scores = importance.detach()
-    if scores.dtype == torch.float32:
-        # One sort for two: the bits of a float, as an integer, behind the number of its segment.
-        bits = (scores + 0.0).view(torch.int32)  # of the two zeros one
-        key = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
-        return torch.argsort((segment << 32) + key, stable=True)
-    by_score = torch.argsort(scores, stable=True)
-    return by_score[torch.argsort(segment[by_score], stable=True)]
+    if scores.dtype != torch.float32:
+        by_score = torch.argsort(scores, stable=True)
+        return by_score[torch.argsort(segment[by_score], stable=True)]
+    # One sort for two: the bits of a float, as an integer, behind the number of its segment.
+    bits = (scores + 0.0).view(torch.int32)  # of the two zeros one
+    key = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long() + (segment << 32)
+    place = (len(scores) - 1).bit_length()
+    if key.device.type != 'cpu' or place + len(start).bit_length() > 31:
+        return torch.argsort(key, stable=True)
+    # With the element's own number at its end a key needs no index beside it, and NumPy sorts plain numbers fastest.
+    key = (key << place) + torch.arange(len(scores))
+    return torch.from_numpy(np.sort(key.numpy())) & ((1 << place) - 1)
 
 
 def places(order: Tensor, segment: Tensor, start: Tensor) -> Tensor:
@@ -44,7 +51,7 @@ def segment_ranks(importance: Tensor, segment: Tensor, start: Tensor, size: Tens
     Returns:
         (N,) floats of the dtype of ``importance``, evenly spaced in [0, 1) within each segment. No gradient.
     """
-    place = places(segment_order(importance, segment), segment, start)
+    place = places(segment_order(importance, segment, start), segment, start)
     return place.to(importance.dtype) / size[segment].to(importance.dtype)
 
 

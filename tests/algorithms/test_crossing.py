@@ -32,6 +32,20 @@ def test_it_is_met_from_below(name, root):
         assert len(calls) <= 12
 
 
+@pytest.mark.parametrize('root', [-0.02, -3e-4, 1e-5, 0.003, 0.05])
+@pytest.mark.parametrize('wrong', [0.5, 1.0, 3.0])
+def test_a_slope_saves_evaluations_and_a_wrong_one_does_no_harm(root, wrong):
+    calls = []
+
+    def gap(x: float) -> float:
+        calls.append(x)
+        return FUNCTIONS['log of a share'](root - x)
+
+    x = crossing(gap, -0.5 * wrong)
+    assert -CLOSE <= gap(x) <= 0
+    assert len(calls) <= (5 if wrong == 1 else 9)
+
+
 def test_what_never_crosses_ends_at_the_bound():
     assert crossing(lambda x: 1.0) == MOST
     assert crossing(lambda x: -1.0) == -MOST

@@ -70,7 +70,7 @@ class BalancedRule(Rule):
         rate = self._rate()
         move = (-rate * (v / spread).clamp(-self.clip, self.clip)) * free
         theta = -torch.log(keep.clamp_min(1e-6)) + move
-        self._land(theta, free, surfaces)
+        self._land(theta, free, surfaces, -float(total))
 
     def _rate(self) -> float:
         """Step in nats: the whole way sums to ``travel``, falling to zero at the end (half cosine)."""
@@ -81,7 +81,7 @@ class BalancedRule(Rule):
         return self.travel / span * (1 + math.cos(math.pi * x))
 
     @torch.no_grad()
-    def _land(self, theta: Tensor, free: Tensor, surfaces: Surfaces) -> None:
+    def _land(self, theta: Tensor, free: Tensor, surfaces: Surfaces, slope: float) -> None:
         """Shift all free ``theta`` by one number so that the continuous resource meets the scheduled target."""
         bank = self.bank
         # A stage that lost its last block must be able to come back, so its ratio stays just short of one.
@@ -99,4 +99,4 @@ class BalancedRule(Rule):
             a = ratio(shift)
             return max(math.log(float(surface(a)) / goals[name]) for name, surface in surfaces.items())
 
-        bank.ratio.copy_(ratio(crossing(gap)))
+        bank.ratio.copy_(ratio(crossing(gap, slope)))
