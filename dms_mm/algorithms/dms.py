@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from torch import nn
 
@@ -16,6 +17,7 @@ from ..models.distill import Distillation
 from ..mutators.stores import raw_parameters
 from ..registry import MODELS, check_options, options_of, plain, unknown
 from ..space import SearchSpace, make_searchable
+from .opening import open_branches
 from .search import Search
 
 PIPELINES = ('np', 'p', 'p-')
@@ -38,6 +40,8 @@ class DMS(BaseModel):
         pretrained: checkpoint of the supernet, for ``'p'`` and ``'p-'``.
         space: options of :func:`make_searchable`, resources and a selector of one's own among them.
         search: options of :class:`Search`.
+        open_branches: before a search from scratch, open residual branches that start at nothing, so that their inner
+            widths get gradients from the first step (:func:`dms_mm.algorithms.opening.open_branches`).
         distillation: a teacher beside the labels while the search trains weights and structure: arguments of
             :class:`dms_mm.models.distill.Distillation`.
     """
@@ -51,6 +55,7 @@ class DMS(BaseModel):
         pretrained: str | None = None,
         space: Mapping[str, Any] | None = None,
         search: Mapping[str, Any] | None = None,
+        open_branches: bool = True,
         distillation: Mapping[str, Any] | None = None,
         data_preprocessor: Any = None,
         **unknown_options: Any,
@@ -70,8 +75,9 @@ class DMS(BaseModel):
         self.pipeline, self.pretrained = pipeline, pretrained
         if pretrained is not None:
             load_pretrained(model, pretrained)
-        example = torch.zeros(2, *input_shape)
-        self.__dict__['space'] = make_searchable(model, example, forward_fn=tensor_forward, **space)
+        self.example = torch.zeros(2, *input_shape)
+        self.open_branches = open_branches
+        self.__dict__['space'] = make_searchable(model, self.example, forward_fn=tensor_forward, **space)
         self.structure = self.space.bank
         # Wrong targets and options fail here, before any training.
         self.target, self.search_options = plain(target), search
@@ -96,9 +102,16 @@ class DMS(BaseModel):
     search: Search
 
     def init_weights(self) -> None:
-        if self.pretrained is None:
-            with raw_parameters():  # written in place, through the attributes of layers
-                self.architecture.init_weights()
+        if self.pretrained is not None:
+            return
+        with raw_parameters():  # written in place, through the attributes of layers
+            self.architecture.init_weights()
+        opened = open_branches(self.space, self.example, tensor_forward) if self.open_branches else []
+        if opened:
+            MMLogger.get_current_instance().info(
+                f'opened {len(opened)} residual branches that start at nothing, for the time of the search: '
+                + ', '.join(opened)
+            )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DMS:
         """Weights of its own, and the structure that is searched: what an average of the weights needs."""

@@ -231,6 +231,13 @@ class Twins:
         return ''
 
 
+def random_inputs(inputs: Any, model: nn.Module) -> Any:
+    """The inputs on the device of a model and in the precision of its weights; those of one value alone random."""
+    weights = [p for p in model.parameters() if p.is_floating_point()]
+    dtype = weights[0].dtype if weights else torch.float32
+    return _cast(inputs, weights[0].device if weights else torch.device('cpu'), dtype, torch.Generator().manual_seed(1))
+
+
 def _cast(inputs: Any, device: torch.device, dtype: torch.dtype, generator: torch.Generator) -> Any:
     def cast(x: Any) -> Any:
         if not isinstance(x, Tensor) or not x.is_floating_point():

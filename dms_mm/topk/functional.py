@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +28,11 @@ def segment_order(importance: Tensor, segment: Tensor, start: Tensor) -> Tensor:
         return torch.argsort(key, stable=True)
     # With the element's own number at its end a key needs no index beside it, and NumPy sorts plain numbers fastest.
     key = (key << place) + torch.arange(len(scores))
-    return torch.from_numpy(np.sort(key.numpy())) & ((1 << place) - 1)
+    try:
+        key.numpy().sort()
+    except RuntimeError:  # torch without NumPy
+        key = torch.sort(key).values
+    return key & ((1 << place) - 1)
 
 
 def places(order: Tensor, segment: Tensor, start: Tensor) -> Tensor:
