@@ -21,18 +21,48 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from dms_mm.progress import Progress  # noqa: E402
+
+SHOWN = {'loss': 'loss', 'macs': 'MACs', 'accuracy/top1': 'accuracy'}  # of what a training logs
 
 
-def tool(name: str, *args: str, log: Path) -> float:
-    """Run a tool, its output in a log; returns seconds."""
+def tool(name: str, *args: str, log: Path, stage: str = '', steps: int = 0) -> float:
+    """Run a tool, its output in a log, with a progress bar of what its training logs; returns seconds.
+
+    Args:
+        stage: what is said beside the bar.
+        steps: iterations of the training; 0 for a tool that trains nothing.
+    """
     begin = time.time()
-    with open(log, 'w') as file:
+    folder = Path(args[args.index('--work-dir') + 1]) if '--work-dir' in args else log.parent
+    with open(log, 'w') as file, Progress(stage or name, steps, patience=0.0) as progress:
         command = [sys.executable, str(ROOT / 'tools' / name), *args]
-        status = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT).returncode
-    if status:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+            done, numbers = logged(folder, begin) if steps else (0, {})
+            progress.at(steps if process.returncode == 0 else done, **numbers)
+            if process.returncode is not None:
+                break
+    if process.returncode:
         print(log.read_text()[-3000:], file=sys.stderr)
         raise SystemExit(f'{name} failed; its log is {log}')
     return time.time() - begin
+
+
+def logged(folder: Path, since: float) -> tuple[int, dict[str, float]]:
+    """The newest iteration of a run in a work directory, its loss, and the last accuracy on test images."""
+    files = [f for f in folder.glob('*/vis_data/scalars.json') if f.stat().st_mtime >= since]
+    if not files:
+        return 0, {}
+    done, numbers = 0, {}
+    for line in max(files, key=lambda f: f.stat().st_mtime).read_text().splitlines():
+        with contextlib.suppress(ValueError):  # a line that is being written
+            entry = json.loads(line)
+            done = max(done, int(entry.get('step', 0)))
+            numbers |= {short: float(entry[key]) for key, short in SHOWN.items() if key in entry}
+    return done, numbers
 
 
 def latency(structure: Path | None) -> float:

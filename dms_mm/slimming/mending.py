@@ -11,13 +11,13 @@ from torch import nn
 
 from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Revision
+from ..progress import Progress
 from ..tracing import Call, IntArray, TraceError
 from ..tracing.state import State
 from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
 from .cuts import telling_trials
 from .plan import Plan, Remedy
-from .progress import Progress
 from .remedies import is_cut, places, remedies, width_mends
 from .shares import shares
 from .sizes import Sizes

@@ -16,11 +16,11 @@ from torch import nn
 
 from ..mutables import DepthUnit, MutableUnit
 from ..mutators.find import Found, Revision, find_again
+from ..progress import Progress
 from ..tracing import IntArray, first_batch
 from ..tracing.process import collected
 from .culprits import Comparison, take_out
 from .plan import Plan
-from .progress import Progress
 from .settle import Settled, settle
 from .trials import random_keep
 from .twins import Twins, random_copy

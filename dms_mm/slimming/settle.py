@@ -37,13 +37,14 @@ def settle(model: nn.Module, found: Found, inputs: Any, forward_fn: Callable[...
     """
     notes: list[str] = []
     learnt = Learnt()
-    while True:
-        plan, sizes = first_plan(model, found)
-        outcome = Mending(model, plan, sizes, inputs, forward_fn, learnt).run()
-        if isinstance(outcome, Plan):
-            return Settled(outcome, found, tuple(notes))
-        notes += outcome.notes
-        found = find_again(model, found, outcome)
+    with learnt.progress:
+        while True:
+            plan, sizes = first_plan(model, found)
+            outcome = Mending(model, plan, sizes, inputs, forward_fn, learnt).run()
+            if isinstance(outcome, Plan):
+                return Settled(outcome, found, tuple(notes))
+            notes += outcome.notes
+            found = find_again(model, found, outcome)
 
 
 def first_plan(model: nn.Module, found: Found) -> tuple[Plan, Sizes]:

@@ -1,0 +1,123 @@
+"""One structure, one retraining, one row: what every comparison of this folder is made of.
+
+A *structure* is made by a method from a seed; a *retraining* of it has a seed of its own. Rows say both, so that the
+spread of retraining and that of structures are told apart. A row that is there is not made again, so a list of jobs
+goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
+from nets import NETS, TRAINING  # noqa: E402
+from quality import accuracy, fit, load  # noqa: E402
+
+from dms_mm import Search, SearchSpace, Structure, build_slim, make_searchable  # noqa: E402
+from dms_mm.algorithms.budget import fit_counts, parse_target, uniform_keep  # noqa: E402
+from dms_mm.algorithms.opening import open_branches  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / 'benchmarks/results/pairs.jsonl'
+STRUCTURES = ROOT / 'work_dirs/pairs'
+HELD_OUT = 5000  # of the training images, for whatever is chosen
+SPREAD = 0.4  # of the logarithms of random widths
+KEY = ('net', 'budget', 'method', 'options', 'seed', 'retrain', 'held_out')
+
+
+def searchable(net: str, seed: int) -> SearchSpace:
+    torch.manual_seed(seed)
+    return make_searchable(NETS[net](), example(), verify='shapes')
+
+
+def example() -> torch.Tensor:
+    return torch.zeros(2, 1, 28, 28)
+
+
+def hardened(space: SearchSpace, keep: torch.Tensor) -> Structure:
+    space.bank.harden_all(keep)
+    return space.structure()
+
+
+def random_structure(space: SearchSpace, budget: float, seed: int) -> Structure:
+    """Every width log-normal about a common scale, every number of blocks as likely as another, up to the budget."""
+    generator = torch.Generator().manual_seed(seed)
+    bank = space.bank
+    targets = parse_target(space, {'macs': budget})
+    depth = torch.tensor([u.kind == 'depth' for u in space.units.values()])
+    noise = torch.exp(SPREAD * torch.randn(len(bank.sizes), generator=generator, dtype=torch.float64))
+    count = bank.min_keep + (torch.rand(len(bank.sizes), generator=generator) * (bank.size - bank.min_keep + 1)).long()
+    blocks = 1 - count.double() / bank.size
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        scale = (low + high) / 2
+        ratio = torch.where(depth, blocks, (1 - scale * noise).clamp(0, 1))
+        over = float(space.counters['macs'].continuous(bank, ratio)) > targets['macs']
+        low, high = (low, scale) if over else (scale, high)
+    bank.importance.copy_(torch.rand(len(bank.importance), generator=generator))
+    bank.refresh()
+    return hardened(space, fit_counts(space, targets, ratio))
+
+
+def make(job: dict[str, Any], images: torch.Tensor, labels: torch.Tensor) -> tuple[Structure, dict[str, Any]]:
+    """The structure of a job, and what is to be told of its making."""
+    space = searchable(job['net'], job['seed'])
+    method, begin = job['method'], time.time()
+    if method == 'random':
+        return random_structure(space, job['budget'], job['seed']), {}
+    if method.startswith('uniform'):
+        keep = uniform_keep(space, {'macs': job['budget']}, scale_depth=method == 'uniform-depth')
+        return hardened(space, keep), {}
+    options = json.loads(job['options'])
+    epochs, lr = options.pop('epochs', TRAINING[job['net']][0]), TRAINING[job['net']][2]
+    opened = open_branches(space, example()) if options.pop('open', True) else []
+    search = Search(space, {'macs': job['budget']}, int(epochs * (len(images) // 128)), rule=method, **options)
+    fit(space.model, images, labels, epochs, job['seed'], lr, search)
+    told: dict[str, Any] = dict(opened=len(opened), search_s=round(time.time() - begin, 1))
+    if hasattr(search.rule, 'confidence'):
+        told['confidence'] = round(float(search.rule.confidence.mean()), 3)
+    return search.finalize(), told
+
+
+def run(job: dict[str, Any], results: Path = RESULTS, threads: int = 1) -> None:
+    """Append the row of a job, unless it is there; its structure is kept beside the rows for further retrainings."""
+    row = {**job, 'held_out': bool(job['held_out'])}
+    key = [row[k] for k in KEY]
+    if any([r[k] for k in KEY] == key for r in rows(results)):
+        return
+    torch.set_num_threads(threads)
+    images, labels = load('train')
+    score = load('test')
+    if job['held_out']:
+        score = images[-HELD_OUT:], labels[-HELD_OUT:]
+        images, labels = images[:-HELD_OUT], labels[:-HELD_OUT]
+    path = STRUCTURES / f'{"-".join(str(row[k]) for k in KEY if k != "retrain")}.json'
+    path = path.with_name(''.join(c if c.isalnum() or c in '-._' else '_' for c in path.name))
+    if path.exists():
+        structure = Structure.load(path)
+    else:
+        structure, told = make(job, images, labels)
+        row.update(told)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        structure.save(path)
+    _, epochs, lr = TRAINING[job['net']]
+    torch.manual_seed(1000 + job['retrain'])
+    slim = build_slim(NETS[job['net']](), copy.deepcopy(structure))
+    row['retrain_s'] = round(fit(slim, images, labels, epochs, 100 + job['retrain'], lr), 1)
+    row['accuracy'] = round(accuracy(slim, *score), 2)
+    row['macs'] = structure.resources['macs']
+    row['widths'] = ' '.join(f'{structure.kept(n)}/{u["size"]}' for n, u in structure.units.items())
+    with results.open('a') as file:
+        file.write(json.dumps(row) + '\n')
+    print({k: v for k, v in row.items() if k != 'widths'}, flush=True)
+
+
+def rows(results: Path = RESULTS) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
