@@ -31,6 +31,7 @@ class Progress:
         self.what, self.total, self.done = what, total, 0
         self.begin = time.perf_counter()
         self.next = self.begin + patience
+        self.said = -1  # steps that the newest line told of
         self.console = Console(stderr=True)
         self.bar: Bar | None = None
 
@@ -52,7 +53,9 @@ class Progress:
             return
         told = '  '.join(f'{name} {_told(value)}' for name, value in numbers.items())
         if not self.console.is_terminal:
-            self.next = now + SELDOM
+            if done == self.said:
+                return
+            self.said, self.next = done, now + SELDOM
             of = f' of {self.total}' if self.total else ''
             left = f', {self._left(now):.0f} s left' if self.total and done else ''
             self.console.print(
