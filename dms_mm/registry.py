@@ -17,6 +17,7 @@ from typing import Any
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import MODEL_WRAPPERS as MMENGINE_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
@@ -33,6 +34,7 @@ def _child(name: str, parent: Registry | None, *locations: str) -> Registry:
 
 MODELS = _child('model', MMENGINE_MODELS, 'algorithms.dms', 'models')
 HOOKS = _child('hook', MMENGINE_HOOKS, 'engine')
+LOOPS = _child('loop', MMENGINE_LOOPS, 'engine')
 DATASETS = _child('dataset', MMENGINE_DATASETS, 'datasets')
 OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'engine.optimizers')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_CONSTRUCTORS, 'engine.optimizers')
@@ -43,6 +45,9 @@ UNITS = _child('mutable unit', None, 'mutables')
 RESOURCES = _child('resource', None, 'resources')
 RULES = _child('search rule', None, 'algorithms.rules')
 SELECTORS = _child('selector', None, 'algorithms.selectors')
+# Searches beside the gradient's, and how they tell good structures from bad ones.
+STRATEGIES = _child('search strategy', None, 'algorithms.strategies')
+JUDGES = _child('judge of structures', None, 'algorithms.strategies')
 # What tracing knows: operators by their ATen name, modules traced as one operator, blocks that it can't see.
 OPERATORS = _child('operator rule', None, 'tracing.rules')
 WHOLES = _child('whole module', None, 'tracing.wholes')
@@ -52,8 +57,8 @@ BLOCKS = _child('residual block', None, 'mutators.blocks')
 def register_all() -> None:
     """Import every module that registers something; safe to call twice."""
     for registry in (
-        MODELS, HOOKS, DATASETS, OPTIMIZERS, OPTIM_WRAPPER_CONSTRUCTORS, MODEL_WRAPPERS,
-        UNITS, RESOURCES, RULES, SELECTORS, OPERATORS, WHOLES, BLOCKS,
+        MODELS, HOOKS, LOOPS, DATASETS, OPTIMIZERS, OPTIM_WRAPPER_CONSTRUCTORS, MODEL_WRAPPERS,
+        UNITS, RESOURCES, RULES, SELECTORS, STRATEGIES, JUDGES, OPERATORS, WHOLES, BLOCKS,
     ):  # fmt: skip
         for place in registry._locations:
             importlib.import_module(place)

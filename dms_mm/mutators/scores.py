@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +34,16 @@ def l1_scores(
             scores.index_add_(0, index, norms[inside.to(norms.device)])
     for unit in units:
         if isinstance(unit, DepthUnit):
-            for k, block in enumerate(unit.blocks):
-                ends = list(unit.carriers[k].values())
-                carry = [parameters[name] for names in ends for name in names]
-                if not all(ends):
-                    carry = list(model.get_submodule(block).parameters())
-                scores[unit.start + k] = sum(p.abs().sum() for p in carry)
+            for k in range(unit.size):
+                scores[unit.start + k] = sum(p.abs().sum() for p in block_weights(model, unit, k, parameters))
     return scores
+
+
+def block_weights(
+    model: nn.Module, unit: DepthUnit, k: int, parameters: Mapping[str, nn.Parameter]
+) -> list[nn.Parameter]:
+    """What carries the mask of a unit's block ``k``, or all of its weights where nothing affine does."""
+    ends = list(unit.carriers[k].values())
+    if not all(ends):
+        return list(model.get_submodule(unit.blocks[k]).parameters())
+    return [parameters[name] for names in ends for name in names]
