@@ -7,6 +7,7 @@ import argparse
 import torch
 
 from ..engine.checkpoint import latest_checkpoint
+from ..engine.structure_loop import StructureLoop
 from ..models.checkpoint import read_checkpoint
 from .common import add_common, build_runner, load_config, parser_of, prepare_launch, tool, training
 
@@ -55,6 +56,8 @@ def train(argv: list[str] | None = None) -> None:
         path = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
         cfg.resume = path is not None
         cfg.load_from = _check_resume(path) if path else cfg.get('load_from')
+    if cfg.get('train_cfg', {}).get('type') in ('StructureLoop', 'dms_mm.StructureLoop'):
+        StructureLoop.check(cfg.train_cfg)
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
     if checkpoint and checkpoint.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
         checkpoint['type'] = 'dms_mm.CheckpointHook'

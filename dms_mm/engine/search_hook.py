@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import os.path as osp
 from typing import Any
 
-import torch
-from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from ..registry import HOOKS
-from ..visualization import plot_widths, unit_table
+from .results import Meter, write_results
+from .structure_loop import StructureLoop
 
 
 @HOOKS.register_module()
@@ -20,8 +17,7 @@ class DMSHook(Hook):
     """Steps a :class:`DMS` model's search after every optimizer step.
 
     Logs the present count and the scheduled target of every resource, and after training writes to the work
-    directory: ``structure.json``, ``slim.pth`` (the kept weights, a plain state_dict), ``units.md`` (each unit before
-    and after) and ``widths.png``.
+    directory what :func:`write_results` says.
 
     Args:
         interval: iterations between two log entries of the structure.
@@ -38,19 +34,30 @@ class DMSHook(Hook):
             raise TypeError(f'DMSHook needs a DMS model, got {type(model).__name__}')
         return model
 
+    @staticmethod
+    def _stands_aside(runner: Any) -> bool:
+        """Whether the loop itself searches, by a strategy that steps no ratios."""
+        return isinstance(runner.train_loop, StructureLoop)
+
     def before_train(self, runner: Any) -> None:
+        if self._stands_aside(runner):
+            return
         model = self._model(runner)
         every = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         search = model.start_search(max(1, runner.max_iters // every))
         runner.logger.info('search space:\n' + model.space.report())
         goals = ', '.join(f'{k} {v:,.8g} of {model.space.supernet[k]:,}' for k, v in search.targets.items())
         runner.logger.info(f'target: {goals}; {search.total_steps} steps, rule {type(search.rule).__name__}')
+        self.meter = Meter(runner, model.space)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
         self._scale = scaler.get_scale() if scaler is not None and scaler.is_enabled() else 1.0
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if self._stands_aside(runner):
+            return
+        self.meter.step(data_batch)
         if not runner.optim_wrapper.should_update():
             return
         model = self._model(runner)
@@ -63,19 +70,8 @@ class DMSHook(Hook):
                     runner.message_hub.update_scalar(f'train/{name}_target', model.search.goal(name) / full)
 
     def after_train(self, runner: Any) -> None:
-        model = self._model(runner)
-        structure = model.search.finalize()
-        if not is_main_process():
+        if self._stands_aside(runner):
             return
-        space, folder = model.space, runner.work_dir
-        structure.save(osp.join(folder, 'structure.json'))
-        slim = space.slim()
-        temporary = osp.join(folder, '.slim.pth.tmp')
-        torch.save({k: v.cpu() for k, v in slim.state_dict().items()}, temporary)
-        os.replace(temporary, osp.join(folder, 'slim.pth'))
-        with open(osp.join(folder, 'units.md'), 'w') as file:
-            file.write(unit_table(structure))
-        plot_widths(structure, osp.join(folder, 'widths.png'))
-        runner.logger.info('found structure:\n' + space.report())
-        found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
-        runner.logger.info(f'{found}; written to {folder}: structure.json, slim.pth, units.md, widths.png')
+        model = self._model(runner)
+        self.meter.cost.stop()
+        write_results(runner, model.space, model.search.finalize(), self.meter.cost)

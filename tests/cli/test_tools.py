@@ -48,6 +48,8 @@ def test_search_writes_what_it_found(searched):
     for word in ('eta:', 'task:', 'loss_resource:', 'macs:', 'macs_target:'):
         assert word in line
     assert torch.load(folder / 'slim.pth', weights_only=True)
+    cost = json.loads((folder / 'cost.json').read_text())
+    assert cost['samples'] == 24 * 128 and cost['macs'] == 3 * 24 * 128 * structure.supernet['macs']
 
 
 @pytest.mark.slow
@@ -119,6 +121,8 @@ def test_killed_and_resumed_search_ends_in_the_same_structure(tmp_path):
     assert (broken / 'structure.json').read_text() == (tmp_path / 'whole/structure.json').read_text()
     a, b = (torch.load(tmp_path / f / 'slim.pth', weights_only=True) for f in ('whole', 'broken'))
     assert all(torch.equal(a[k], b[k]) for k in a)
+    a, b = (json.loads((tmp_path / f / 'cost.json').read_text()) for f in ('whole', 'broken'))
+    assert a['samples'] == b['samples'] == 20 * 128 and a['macs'] == b['macs']
 
 
 def test_an_old_checkpoint_goes_after_the_new_one_is_written(tmp_path):

@@ -1,0 +1,3 @@
+_base_ = '../demo/retrain.py'
+
+model = dict(structure='work_dirs/rivals/search_evolution/structure.json')

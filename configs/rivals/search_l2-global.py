@@ -1,0 +1,3 @@
+_base_ = './search_l1-uniform.py'
+
+train_cfg = dict(strategy=dict(importance='l2', ratios='global'))

@@ -1,0 +1,62 @@
+"""What every search leaves behind: its structure in four files, and what it cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import os.path as osp
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+
+from ..algorithms.cost import Cost, count_samples
+from ..slimming import Structure
+from ..space import SearchSpace
+from ..visualization import plot_widths, unit_table
+
+KEY = 'search_cost'  # in the runner's message hub, and so in checkpoints
+
+
+class Meter:
+    """The cost of training a supernet by a runner; goes on where a resumed checkpoint left it.
+
+    Attributes:
+        cost: seconds since the training began, and the forward and backward passes of every batch.
+    """
+
+    def __init__(self, runner: Any, space: SearchSpace) -> None:
+        self.runner, self.macs = runner, float(space.supernet['macs'])
+        known = runner.message_hub.runtime_info.get(KEY) if runner.iter else None
+        self.cost = Cost.restore(known) if known else Cost()
+        self.cost.start()
+
+    def step(self, batch: Any) -> None:
+        self.cost.add(self.macs, count_samples(batch), backward=True)
+        self.runner.message_hub.update_info(KEY, self.cost.as_dict())
+
+
+def write_results(runner: Any, space: SearchSpace, structure: Structure, cost: Cost) -> None:
+    """``structure.json``, ``slim.pth`` (the kept weights, a plain state_dict), ``units.md`` (each unit before and
+    after), ``widths.png`` and ``cost.json`` in the work directory, by the main process."""
+    if not is_main_process():
+        return
+    folder = runner.work_dir
+    structure.save(osp.join(folder, 'structure.json'))
+    save_whole({k: v.cpu() for k, v in space.slim().state_dict().items()}, osp.join(folder, 'slim.pth'))
+    with open(osp.join(folder, 'units.md'), 'w') as file:
+        file.write(unit_table(structure))
+    plot_widths(structure, osp.join(folder, 'widths.png'))
+    with open(osp.join(folder, 'cost.json'), 'w') as file:
+        json.dump(cost.as_dict(), file)
+    runner.logger.info('found structure:\n' + space.report())
+    found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
+    runner.logger.info(f'{found}; written to {folder}: structure.json, slim.pth, units.md, widths.png, cost.json')
+    runner.logger.info(f'the search cost {cost}')
+
+
+def save_whole(value: Any, path: str) -> None:
+    """A file that appears whole or not at all."""
+    temporary = osp.join(osp.dirname(path), f'.{osp.basename(path)}.tmp')
+    torch.save(value, temporary)
+    os.replace(temporary, path)
