@@ -69,6 +69,10 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def is_first() -> bool:
+    return world_size() == 1 or dist.get_rank() == 0
+
+
 def averaged(value: Tensor) -> Tensor:
     """The mean over all processes; every one of them gets the same."""
     if world_size() > 1:

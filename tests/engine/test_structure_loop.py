@@ -89,10 +89,10 @@ def test_an_interrupted_strategy_goes_on_from_its_last_generation(images, tmp_pa
     run('search_evolution', images, tmp_path / 'whole')
     tried = Population.try_all
 
-    def killed(self, structures, most):
+    def killed(self, structures):
         if len(self.scores):
             raise KeyboardInterrupt
-        tried(self, structures, most)
+        tried(self, structures)
 
     monkeypatch.setattr(Population, 'try_all', killed)
     with pytest.raises(KeyboardInterrupt):

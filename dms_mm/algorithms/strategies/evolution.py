@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...progress import PATIENCE, Progress
 from ...registry import JUDGES, STRATEGIES, build
 from ...space import SearchSpace
 from ..budget import parse_target
-from ..cost import averaged, from_first
+from ..cost import averaged, from_first, is_first
 from .importance import check_importance, importance_of
 from .judges import Judge
 from .strategy import Strategy
@@ -30,26 +32,40 @@ class Population:
     """
 
     def __init__(
-        self, space: SearchSpace, targets: Mapping[str, float], task: Task, budget: Budget, judge: Judge, order: Tensor
+        self,
+        space: SearchSpace,
+        targets: Mapping[str, float],
+        task: Task,
+        budget: Budget,
+        judge: Judge,
+        order: Tensor,
+        most: int,
     ) -> None:
         self.space, self.targets, self.task, self.budget = space, targets, task, budget
-        self.judge, self.order = judge, order
+        self.judge, self.order, self.most = judge, order, most
         self.keep = torch.zeros(0, len(order), dtype=torch.bool)
         self.scores = torch.zeros(0, dtype=torch.float64)
         self.history = torch.zeros(0, 2, dtype=torch.float64)
         self.generator = budget.generator()
+        self.progress = Progress(f'{type(judge).__name__} on structures', most, PATIENCE if is_first() else math.inf)
 
     def knows(self, keep: Tensor) -> bool:
         return bool((self.keep == keep.cpu()).all(1).any())
 
-    def try_all(self, structures: list[Tensor], most: int) -> None:
-        """Score structures until the budget is spent or ``most`` are known, as one generation."""
+    def full(self, more: int = 0) -> bool:
+        """Whether no structure may be tried after ``more`` that are not counted yet: one is, whatever the budget."""
+        known = len(self.scores) + more
+        return known >= self.most or (known > 0 and self.budget.spent())
+
+    def try_all(self, structures: list[Tensor]) -> None:
+        """Score structures, as far as they may be tried, as one generation."""
         scores: list[Tensor] = []
         for keep in structures:
-            if len(self.scores) + len(scores) >= most or (len(self.scores) + len(scores) and self.budget.spent()):
+            if self.full(len(scores)):
                 break
             score = self.judge.score(self.space, keep, self.task, self.budget)
             scores.append(averaged(torch.tensor(score, dtype=torch.float64, device=keep.device)).cpu())
+            self.progress.step(score=float(scores[-1]))
         if not scores:
             return
         new = torch.stack(scores).nan_to_num(nan=-torch.inf)
@@ -74,6 +90,7 @@ class Population:
     def load(self, state: Mapping[str, Any]) -> None:
         self.keep, self.scores, self.history = state['keep'], state['scores'], state['history']
         self.order = state['order'].to(self.order)
+        self.progress.done = len(self.scores)
         self.generator.set_state(state['generator'])
 
 
@@ -131,15 +148,16 @@ class Evolution(Strategy):
         order = torch.zeros_like(space.bank.importance)
         if budget.state is None:
             order = importance_of(self.order, space, task, budget, self.batches)
-        tried = Population(space, targets, task, budget, self.judge, order)
+        tried = Population(space, targets, task, budget, self.judge, order, self.evaluations)
         if budget.state is not None:
             tried.load(budget.state)
-        while len(tried.scores) < self.evaluations and not (len(tried.scores) and budget.spent()):
-            before = len(tried.scores)
-            tried.try_all(self.children(tried) if before else self.first(tried, target), self.evaluations)
-            if len(tried.scores) == before:
-                break  # a space so small that all of it is known
-            budget.save(tried.state())
+        with tried.progress:
+            while not tried.full():
+                before = len(tried.scores)
+                tried.try_all(self.children(tried) if before else self.first(tried, target))
+                if len(tried.scores) == before:
+                    break  # a space so small that all of it is known
+                budget.save(tried.state())
         return tried.best()
 
     def first(self, tried: Population, target: Mapping[str, float]) -> list[Tensor]:
@@ -163,14 +181,15 @@ class Evolution(Strategy):
     def child(self, tried: Population) -> Tensor:
         generator, bank = tried.generator, tried.space.bank
         count = min(self.parents, len(tried.scores))
-        a, b = (tried.keep[int(torch.randint(count, (), generator=generator))] for _ in range(2))
-        a, b = a.to(bank.keep.device), b.to(bank.keep.device)
+        parents = [int(torch.randint(count, (), generator=generator)) for _ in range(2)]
+        a, b = tried.keep[parents].to(bank.keep.device)
         chance = torch.rand(len(bank.sizes), generator=generator).to(bank.keep.device)
         noise = torch.randn(len(bank.sizes), generator=generator, dtype=torch.float64).to(bank.keep.device)
         place = torch.rand(len(bank.sizes), generator=generator).tolist()
         if float(torch.rand((), generator=generator)) < self.crossing:
             keep = torch.where((chance < 0.5)[bank.segment], a, b)
-            share = torch.where(chance < 0.5, *(shares_of(tried.space, tried.targets, x) for x in (a, b)))
+            shares = [shares_of(tried.space, tried.targets, x) for x in (a, b)]
+            share = torch.where(chance < 0.5, shares[0], shares[1])
             return fitted(tried.space, tried.targets, tried.order, share, keep)
         changed, share = chance < self.mutate, shares_of(tried.space, tried.targets, a)
         share = torch.where(changed, share * torch.exp(self.sigma * noise), share)
