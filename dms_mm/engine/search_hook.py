@@ -73,5 +73,6 @@ class DMSHook(Hook):
         if self._stands_aside(runner):
             return
         model = self._model(runner)
+        structure = model.search.finalize()
         self.meter.cost.stop()
-        write_results(runner, model.space, model.search.finalize(), self.meter.cost)
+        write_results(runner, model.space, structure, self.meter.cost)

@@ -7,7 +7,6 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 import dms_mm
-from dms_mm.algorithms.strategies import Budget, Evolution, SupernetJudge, Task
 from dms_mm.engine.cpu_parallel import sync_on_cpu
 
 
@@ -49,28 +48,6 @@ def search(rank, world, port, folder):
             assert torch.equal(*masks), 'all ranks hold the same masks at every step'
     finder.finalize().save(f'{folder}/{world}-{rank}.json')
     torch.save(space.bank.ratio.detach(), f'{folder}/{world}-{rank}.pt')
-    if world > 1:
-        dist.destroy_process_group()
-
-
-def evolve(rank, world, port, folder):
-    """Evolution over held-out images of which every process has its part."""
-    torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=world)
-    torch.manual_seed(0)
-    space = dms_mm.make_searchable(Net(), torch.zeros(2, 3, 16, 16))
-    space.model.double()
-    space.to(torch.float64)
-    generator = torch.Generator().manual_seed(1)
-    x = torch.randn(8, 3, 16, 16, generator=generator, dtype=torch.float64)
-    mine = slice(rank * 8 // world, (rank + 1) * 8 // world)
-    batch = x[mine], (torch.arange(8) % 10)[mine]
-    budget = Budget()
-    evolution = Evolution(SupernetJudge(batches=1), population=4, parents=2, evaluations=12, order='taylor', batches=1)
-    task = Task([batch], [batch], lambda model, batch: cross_entropy(model(batch[0]), batch[1]))
-    keep = evolution.search(space, {'macs': 0.4}, task, budget)
-    torch.save((keep, budget.cost.macs), f'{folder}/evolved-{world}-{rank}.pt')
     if world > 1:
         dist.destroy_process_group()
 

@@ -7,7 +7,7 @@ from torch import nn
 
 import dms_mm
 from builders.processes import free_port
-from builders.ranks import evolve, normalise, search
+from builders.ranks import normalise, search
 
 
 def test_two_processes_equal_one(tmp_path):
@@ -18,15 +18,6 @@ def test_two_processes_equal_one(tmp_path):
     torch.testing.assert_close(ratios[1], ratios[0], rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(ratios[2], ratios[1], rtol=0, atol=0)
     assert len({(tmp_path / f'{n}.json').read_text() for n in ('1-0', '2-0', '2-1')}) == 1
-
-
-def test_two_processes_evolve_as_one(tmp_path):
-    port = free_port()
-    evolve(0, 1, port, tmp_path)
-    mp.spawn(evolve, args=(2, port, tmp_path), nprocs=2)
-    one, *two = (torch.load(tmp_path / f'evolved-{n}.pt', weights_only=True) for n in ('1-0', '2-0', '2-1'))
-    assert torch.equal(two[0][0], two[1][0]) and torch.equal(one[0], two[0][0])
-    assert one[1] == two[0][1] == two[1][1]
 
 
 def test_norms_on_cpu_take_the_statistics_of_all_ranks(tmp_path):
