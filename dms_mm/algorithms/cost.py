@@ -92,13 +92,12 @@ def from_first(keep: Tensor) -> Tensor:
 
 
 def count_samples(batch: Any) -> int:
-    """Samples of a batch: the length of the first tensor or list in it."""
-    if isinstance(batch, Tensor):
-        return len(batch)
-    if isinstance(batch, Mapping):
-        return count_samples(batch['inputs'] if 'inputs' in batch else next(iter(batch.values())))
-    if isinstance(batch, Sequence) and len(batch):
-        # A list of images is as long as the batch; (images, labels) begins with them all.
-        tuples = isinstance(batch, tuple) or not all(isinstance(x, Tensor) and x.ndim == batch[0].ndim for x in batch)
-        return count_samples(batch[0]) if tuples else len(batch)
-    raise TypeError(f'cannot tell how many samples a {type(batch).__name__} holds')
+    """Samples of a batch: the length of its ``inputs``, of the first of several things in it, or of itself."""
+    while isinstance(batch, Mapping):
+        batch = batch['inputs'] if 'inputs' in batch else next(iter(batch.values()))
+        if isinstance(batch, Sequence):
+            return len(batch)  # images of sizes of their own
+    if isinstance(batch, Sequence):
+        first = batch[0]
+        return count_samples(first) if isinstance(first, Mapping) else len(first)
+    return len(batch)

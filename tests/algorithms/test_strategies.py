@@ -7,7 +7,7 @@ import torch
 
 from builders.small import X, Y, searchable
 from builders.strategies import SPACES, assert_same, loss, share_of, state_of, task_of
-from dms_mm.algorithms.cost import Cost
+from dms_mm.algorithms.cost import Cost, count_samples
 from dms_mm.algorithms.strategies import (
     Budget,
     Evolution,
@@ -146,6 +146,20 @@ def test_global_ratios_spare_units_whose_scores_are_alike():
 
 
 # -- budget and resume
+def test_samples_of_batches_of_any_make():
+    x = torch.zeros(5, 3, 4, 4)
+    batches = [
+        x,
+        (x, x[:, 0, 0, 0]),
+        [x, x],
+        dict(inputs=x, data_samples=[1]),
+        dict(inputs=list(x)),
+        (list(x), [{}] * 5),
+    ]
+    batches += [(dict(pixels=x), None), dict(inputs=dict(weak=x))]
+    assert [count_samples(batch) for batch in batches] == [5] * len(batches)
+
+
 def test_no_structure_is_tried_beyond_the_budget():
     space, one = searchable(), Budget()
     keep = random_keep(space, {'macs': 0.3}, torch.Generator().manual_seed(0))
