@@ -10,18 +10,18 @@ from mmengine.registry import Registry
 from dms_mm import registry
 
 PAGE = Path(__file__).parents[1] / 'docs/extend.md'
+MODULE = 'my_parts'
 
 
 @pytest.fixture
 def clean_registries():
-    """What an example registers is gone after it."""
-    found = [r for r in vars(registry).values() if isinstance(r, Registry)]
-    registry.register_all()
-    before = [dict(r._module_dict) for r in found]
+    """What an example registers is gone after it; what a host library brings meanwhile is registered once only."""
     yield
-    for r, old in zip(found, before):
-        r._module_dict.clear()
-        r._module_dict.update(old)
+    for found in vars(registry).values():
+        if isinstance(found, Registry):
+            own = [name for name, x in found._module_dict.items() if getattr(x, '__module__', None) == MODULE]
+            for name in own:
+                del found._module_dict[name]
 
 
 def test_every_example_of_the_page_runs(clean_registries, tmp_path, monkeypatch):
@@ -32,7 +32,7 @@ def test_every_example_of_the_page_runs(clean_registries, tmp_path, monkeypatch)
     ]
     assert len(blocks) >= 10
     # A module of its own: what the examples define has a place to be found in by dataclasses and copies.
-    module = type(sys)('my_parts')
-    monkeypatch.setitem(sys.modules, 'my_parts', module)
+    module = type(sys)(MODULE)
+    monkeypatch.setitem(sys.modules, MODULE, module)
     for line, block in blocks:
         exec(compile('\n' * (line - 1) + block, str(PAGE), 'exec'), module.__dict__)
