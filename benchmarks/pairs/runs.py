@@ -21,8 +21,9 @@ from nets import NETS, TRAINING  # noqa: E402
 from quality import accuracy, fit, load  # noqa: E402
 
 from dms_mm import Search, SearchSpace, Structure, build_slim, make_searchable  # noqa: E402
-from dms_mm.algorithms.budget import fit_counts, parse_target, uniform_keep  # noqa: E402
+from dms_mm.algorithms.budget import uniform_keep  # noqa: E402
 from dms_mm.algorithms.opening import open_branches  # noqa: E402
+from dms_mm.algorithms.strategies.structures import random_keep  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'benchmarks/results/pairs.jsonl'
@@ -47,23 +48,7 @@ def hardened(space: SearchSpace, keep: torch.Tensor) -> Structure:
 
 
 def random_structure(space: SearchSpace, budget: float, seed: int) -> Structure:
-    """Every width log-normal about a common scale, every number of blocks as likely as another, up to the budget."""
-    generator = torch.Generator().manual_seed(seed)
-    bank = space.bank
-    targets = parse_target(space, {'macs': budget})
-    depth = torch.tensor([u.kind == 'depth' for u in space.units.values()])
-    noise = torch.exp(SPREAD * torch.randn(len(bank.sizes), generator=generator, dtype=torch.float64))
-    count = bank.min_keep + (torch.rand(len(bank.sizes), generator=generator) * (bank.size - bank.min_keep + 1)).long()
-    blocks = 1 - count.double() / bank.size
-    low, high = 0.0, 1.0
-    for _ in range(40):
-        scale = (low + high) / 2
-        ratio = torch.where(depth, blocks, (1 - scale * noise).clamp(0, 1))
-        over = float(space.counters['macs'].continuous(bank, ratio)) > targets['macs']
-        low, high = (low, scale) if over else (scale, high)
-    bank.importance.copy_(torch.rand(len(bank.importance), generator=generator))
-    bank.refresh()
-    return hardened(space, fit_counts(space, targets, ratio))
+    return hardened(space, random_keep(space, {'macs': budget}, torch.Generator().manual_seed(seed), SPREAD))
 
 
 def make(job: dict[str, Any], images: torch.Tensor, labels: torch.Tensor) -> tuple[Structure, dict[str, Any]]:
