@@ -34,7 +34,7 @@ def update(bank: TopkBank, grad: torch.Tensor) -> None:
     torch.autograd.backward(bank.leaves, grad.split(bank.sizes))
     g = bank.take_grad()
     bank.update_importance(g)
-    bank.ratio_grad(g)
+    bank.chain(g)
     bank.refresh()
 
 

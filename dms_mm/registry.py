@@ -36,7 +36,7 @@ MODELS = _child('model', MMENGINE_MODELS, 'algorithms.dms', 'models')
 HOOKS = _child('hook', MMENGINE_HOOKS, 'engine')
 LOOPS = _child('loop', MMENGINE_LOOPS, 'engine')
 DATASETS = _child('dataset', MMENGINE_DATASETS, 'datasets')
-OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'engine.optimizers')
+OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'algorithms.optimizers')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_CONSTRUCTORS, 'engine.optimizers')
 MODEL_WRAPPERS = _child('model wrapper', MMENGINE_WRAPPERS, 'engine.cpu_parallel')
 

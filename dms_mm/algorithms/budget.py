@@ -93,12 +93,14 @@ def fit_counts(
 ) -> Tensor:
     """(N,) bool: the structure nearest to the ratios that is within every target, filled up from below.
 
-    Blocks are decided by the ratios first and left; widths are scaled together to just fit, then single elements are
-    added where they still fit, the unit that rounding cost most first.
+    Blocks are decided by the ratios first and left, unless no widths come near the targets with them; widths are scaled
+    together to just fit, then single elements are added where they still fit, the unit that rounding cost most first.
     """
     fit = _Fit(space, targets, space.bank.ratio.detach() if ratio is None else ratio, low)
     fit.drop_blocks()
-    counts = fit.fill(*fit.scale())
+    fit.return_blocks()
+    counts, order = fit.scale()
+    counts = fit.exchange(fit.fill(counts, order), order)
     return torch.where(fit.is_depth, fit.blocks, space.bank.hard_keep(counts))
 
 
@@ -151,6 +153,23 @@ class _Fit:
             self.base[unit.index] -= 1
             self.blocks = self.bank.hard_keep(self.base)
 
+    def return_blocks(self) -> None:
+        """Take blocks back while even full widths leave more than 1% of every target."""
+        closed: set[int] = set()
+        while self.fits(torch.where(self.still, self.base, self.bank.size), 0.99):
+            units = [u for u in self.units if u.kind == 'depth' and not self.fixed[u.index] and u.index not in closed]
+            units = [u for u in units if int(self.base[u.index]) < u.size]
+            if not units:
+                return
+            # That which is furthest below what its ratio asks for.
+            unit = max(units, key=lambda u: float(self.want[u.index] - self.base[u.index]) / u.size)
+            self.base[unit.index] += 1
+            self.blocks = self.bank.hard_keep(self.base)
+            if not self.fits(torch.where(self.still, self.base, self.low)):
+                self.base[unit.index] -= 1
+                self.blocks = self.bank.hard_keep(self.base)
+                closed.add(unit.index)
+
     def counts_of(self, shift: float) -> Tensor:
         """(U,) counts of widths scaled by ``exp(shift)``, rounded and within their bounds."""
         k = torch.floor(self.want * math.exp(shift) / self.step + 0.5) * self.step
@@ -184,6 +203,29 @@ class _Fit:
                     trial[u] = min(int(trial[u]) + max(1, int(share * size / step)) * step, size)
                     if self.fits(trial):
                         counts, progress = trial, True
+        return counts
+
+    def exchange(self, counts: Tensor, order: list[int]) -> Tensor:
+        """Where more than 1% is left and no element fits, since others are full: one more for some of another unit."""
+        if not self.fits(counts, 0.99):
+            return counts
+        for u in order:
+            step = int(self.step[u])
+            if self.still[u] or int(counts[u]) + step > int(self.bank.size[u]):
+                continue
+            for v in order:
+                most = 0 if self.still[v] or v == u else int(counts[v] - self.low[v]) // int(self.step[v])
+                if most < 1:
+                    continue
+                trial = counts.clone()
+                trial[u] += step
+                few, many = 0, most
+                while many - few > 1:  # the fewest of v that make room
+                    trial[v] = counts[v] - (few + many) // 2 * self.step[v]
+                    few, many = (few, (few + many) // 2) if self.fits(trial) else ((few + many) // 2, many)
+                trial[v] = counts[v] - many * self.step[v]
+                if self.fits(trial) and not self.fits(trial, 0.99):
+                    return trial
         return counts
 
 

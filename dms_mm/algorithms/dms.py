@@ -17,6 +17,7 @@ from ..models.distill import Distillation
 from ..mutators.stores import raw_parameters
 from ..registry import MODELS, check_options, options_of, plain, unknown
 from ..space import SearchSpace, make_searchable
+from .modes import keep_still
 from .opening import open_branches
 from .search import Search
 
@@ -36,7 +37,7 @@ class DMS(BaseModel):
         target: see :class:`Search`.
         input_shape: shape of one sample, for example (3, 224, 224); counts refer to it.
         pipeline: ``'np'`` trains weights from scratch, ``'p'`` from ``pretrained``, ``'p-'`` keeps the weights of
-            ``pretrained`` and learns the structure alone (table 1).
+            ``pretrained`` and learns the structure alone (table 1), in eval mode but for batch norms.
         pretrained: checkpoint of the supernet, for ``'p'`` and ``'p-'``.
         space: options of :func:`make_searchable`, resources and a selector of one's own among them.
         search: options of :class:`Search`.
@@ -94,12 +95,23 @@ class DMS(BaseModel):
 
     space: SearchSpace
 
-    def start_search(self, total_steps: int) -> Search:
-        """Make the search for a run of ``total_steps``; what the bank remembers of an earlier one goes on."""
-        self.__dict__['search'] = Search(self.space, self.target, total_steps, **self.search_options)
+    def start_search(self, total_steps: int, epochs: int | None = None) -> Search:
+        """Make the search for a run of ``total_steps``; what the bank remembers of an earlier one goes on.
+
+        With ``epochs`` its schedule goes by so many equal parts.
+        """
+        by = {} if epochs is None else dict(epochs=epochs)
+        self.__dict__['search'] = Search(self.space, self.target, total_steps, **{**self.search_options, **by})
         return self.search
 
     search: Search
+
+    def train(self, mode: bool = True) -> DMS:
+        """Training or eval mode; with kept weights (``'p-'``) only batch norms train, and nothing is dropped."""
+        super().train(mode)
+        if mode and self.pipeline == 'p-':
+            keep_still(self.architecture)
+        return self
 
     def init_weights(self) -> None:
         if self.pretrained is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from ..slimming.structure import Structure
 from ..space import SearchSpace
 from ..topk.functional import SCORES
 from .budget import fit_counts, parse_target
+from .schedule import Schedule
+
+LEAST, MOST = 0.9, 1.01  # of a target, that a search comes to by itself
 
 
 class Search:
@@ -29,7 +33,8 @@ class Search:
             ``dict(type='BalancedRule', travel=1.5)``. Options beside those named here are the rule's, too.
         warmup: share of the steps that train weights and importance alone.
         ramp: share of the steps, after the warm-up, in which the target falls from supernet to budget (eq. 10).
-        widths_only: share of the steps at the end in which the blocks' masks are hard.
+        widths_only: share of the steps at the end in which the masks of blocks and heads are hard.
+        epochs: the schedule goes by so many equal parts of the steps (:class:`~.schedule.Schedule`).
         score: ``'taylor'``, ``'fisher'``, ``'snip'``, ``'index'`` or ``'l1'`` (table 6).
         decay: of the moving average of the score; 0 for the newest score alone.
 
@@ -51,26 +56,26 @@ class Search:
         warmup: float = 0.1,
         ramp: float = 0.4,
         widths_only: float = 0.2,
+        epochs: int | None = None,
         score: str = 'taylor',
         decay: float = 0.99,
         **options: Any,
     ) -> None:
         if score not in (*SCORES, 'index', 'l1'):
             raise unknown('score', score, [*SCORES, 'index', 'l1'])
-        shares = dict(warmup=warmup, ramp=ramp, widths_only=widths_only, decay=decay)
-        for name, value in shares.items():
-            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                raise ValueError(f'{name}={value!r} of the search must be a number from 0 to 1')
-        if total_steps < 1:
-            raise ValueError('total_steps must be at least 1')
+        if not isinstance(decay, (int, float)) or not 0 <= decay <= 1:
+            raise ValueError(f'decay={decay!r} of the search must be a number from 0 to 1')
+        self.schedule = Schedule(int(total_steps), warmup, ramp, widths_only, epochs)
         self.space, self.bank = space, space.bank
         self.targets = parse_target(space, target)
         self.total_steps = int(total_steps)
         self.score, self.decay = score, decay
-        self.warmup, self.ramp, self.widths_only = warmup, ramp, widths_only
-        self.rule = build(RULES, rule, self, what='rule', beside=[*shares, 'rule', 'score'], options=options)
-        self.bank.ratio.grad = None
-        self.bank.warm.fill_(self._warming())
+        self.warmup = warmup
+        beside = ['warmup', 'ramp', 'widths_only', 'epochs', 'decay', 'rule', 'score']
+        self.rule = build(RULES, rule, self, what='rule', beside=beside, options=options)
+        self.bank.remember('held', torch.zeros_like(self.bank.hardened))  # hard in the last phase alone
+        self.bank.trained.grad = None
+        self.bank.warm.fill_(self.schedule.warms(self.steps))
         if score == 'index':
             order = torch.arange(len(self.bank.segment), device=self.bank.importance.device)
             self.bank.importance.copy_(-order)
@@ -86,18 +91,10 @@ class Search:
     def progress(self) -> float:
         return self.steps / self.total_steps
 
-    def _warming(self) -> bool:
-        return self.warmup > 0 and self.progress <= self.warmup
-
     def goal(self, resource: str) -> float:
         """The scheduled target ``r_t`` (eq. 10) at the present step."""
         full, final = float(self.space.supernet[resource]), self.targets[resource]
-        done = (self.progress - self.warmup) / self.ramp if self.ramp > 0 else float(self.progress >= self.warmup)
-        return full * (final / full) ** min(max(done, 0.0), 1.0)
-
-    @property
-    def depth_is_hard(self) -> bool:
-        return self.progress >= 1 - self.widths_only
+        return full * (final / full) ** self.schedule.done(self.steps)
 
     # -- losses
     def resource_loss(self) -> Tensor:
@@ -129,29 +126,68 @@ class Search:
                 bank.update_importance(grad, self.score, self.decay)
             elif self.score == 'l1':
                 bank.importance.copy_(self.space.l1_scores())
-            if self.progress >= self.warmup:
-                self.rule.step(bank.ratio_grad(grad))
-        bank.ratio.grad = None
+            if self.schedule.moves(self.steps):
+                self.rule.step(bank.chain(grad))
+        bank.trained.grad = None
         bank.steps += 1
-        bank.warm.fill_(self._warming())
-        if self.depth_is_hard:
-            self._harden_depth()
+        bank.warm.fill_(self.schedule.warms(self.steps))
+        if self.schedule.hard(self.steps):
+            self._harden_blocks_and_heads()
         bank.refresh()
 
     @torch.no_grad()
-    def _harden_depth(self) -> None:
-        keep = self.bank.hard_keep()
-        for unit in self.space.units.values():
-            if unit.kind == 'depth' and not bool(self.bank.hardened[unit.index]):
+    def _harden_blocks_and_heads(self) -> None:
+        """In the last phase widths alone are left, since a block or a head makes the cost jump."""
+        hardened = self.bank.hardened.tolist()
+        moving = [u for u in self.space.units.values() if u.kind in ('depth', 'head') and not hardened[u.index]]
+        if moving:
+            keep = self.bank.hard_keep()
+            held = self.bank.get_buffer('held')
+            for unit in moving:
+                held[unit.index] = True
                 self.bank.harden(unit.index, keep[unit.start : unit.start + unit.size])
 
     # -- the end
+    def reached(self) -> dict[str, float]:
+        """Resource -> what the ratios say, as a share of its target: what the search has come to by itself.
+
+        Before rounding, and until :meth:`finalize`, which makes everything fit.
+        """
+        bank, counters = self.bank, self.space.counters
+        ratio = bank.ratio.detach().double()
+        with torch.no_grad():
+            return {n: float(counters[n].continuous(bank, ratio)) / goal for n, goal in self.targets.items()}
+
     def finalize(self) -> Structure:
-        """Harden every unit so that the target is met: never above, at most 1% below where the space allows."""
-        keep = fit_counts(self.space, self.targets, low=self.rule.low)
+        """Harden every unit so that the target is met: never above, at most 1% below where the space allows.
+
+        A search that did not come to its target by itself is scaled to it, and a warning says how far it was.
+        """
+        reached = self.reached()
+        if not LEAST <= max(reached.values()) <= MOST:
+            came = ', '.join(f'{name} {share:.3g} times its target' for name, share in reached.items())
+            logging.getLogger('dms_mm').warning(
+                'after %d of %d steps the search itself had come to %s: widths are scaled to meet it. '
+                'Rule, rate and length do not suit this target', self.steps, self.total_steps, came,
+            )  # fmt: skip
+        held = self.bank.get_buffer('held')
+        keep = self._near() if bool(held.any()) else None
+        if keep is None:
+            # What the last phase held leaves no structure near the target.
+            self.bank.hardened.masked_fill_(held, False)
+            keep = fit_counts(self.space, self.targets, low=self.rule.low)
         for unit in self.space.units.values():
             self.bank.harden(unit.index, keep[unit.start : unit.start + unit.size])
         return self.space.structure()
+
+    def _near(self) -> Tensor | None:
+        """(N,) bool: a structure within every target and at most 1% below one, with all that is hard as it is."""
+        try:
+            keep = fit_counts(self.space, self.targets, low=self.rule.low)
+        except ValueError:
+            return None
+        counts = {n: self.space.counters[n].count(keep, self.bank) for n in self.targets}
+        return keep if any(counts[n] >= 0.99 * goal for n, goal in self.targets.items()) else None
 
     # -- resume
     def state_dict(self) -> dict[str, Tensor]:

@@ -1,15 +1,11 @@
-"""Optimizers that recipes of the paper need and MMEngine has not, and constructors that see a supernet's parameters."""
+"""Constructors of optimizers that see a supernet's parameters."""
 
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
-from timm.optim import RMSpropTF
 from torch import nn
 
 from ..mutators.fold import raw_parameters
-from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
-
-# TensorFlow's RMSprop: epsilon under the root, the rate inside the momentum.
-OPTIMIZERS.register_module(name='RMSpropTF', module=RMSpropTF, force=True)
+from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -21,12 +21,13 @@ class DMSHook(Hook):
 
     Args:
         interval: iterations between two log entries of the structure.
+        by_epoch: the target changes at the begin of every epoch, not with every step.
     """
 
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self, interval: int = 10) -> None:
-        self.interval = interval
+    def __init__(self, interval: int = 10, by_epoch: bool = False) -> None:
+        self.interval, self.by_epoch = interval, by_epoch
 
     def _model(self, runner: Any) -> Any:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -44,7 +45,8 @@ class DMSHook(Hook):
             return
         model = self._model(runner)
         every = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-        search = model.start_search(max(1, runner.max_iters // every))
+        epochs = runner.max_epochs if self.by_epoch else None
+        search = model.start_search(max(1, runner.max_iters // every), epochs)
         runner.logger.info('search space:\n' + model.space.report())
         goals = ', '.join(f'{k} {v:,.8g} of {model.space.supernet[k]:,}' for k, v in search.targets.items())
         runner.logger.info(f'target: {goals}; {search.total_steps} steps, rule {type(search.rule).__name__}')
@@ -73,6 +75,8 @@ class DMSHook(Hook):
         if self._stands_aside(runner):
             return
         model = self._model(runner)
+        reached = ', '.join(f'{name} {share:.4g} times' for name, share in model.search.reached().items())
+        runner.logger.info(f'before it is made to fit, the structure has {reached} its target')
         structure = model.search.finalize()
         self.meter.cost.stop()
         write_results(runner, model.space, structure, self.meter.cost)

@@ -54,7 +54,8 @@ class DIST(nn.Module):
 class _Teacher:
     """The teacher beside the student: in no ``state_dict`` and no optimizer."""
 
-    def __init__(self, config: Mapping[str, Any], checkpoint: str | None) -> None:
+    def __init__(self, config: Mapping[str, Any], checkpoint: str | None, size: int | Sequence[int] | None) -> None:
+        self.size = size if size is None or isinstance(size, int) else tuple(size)
         self.model = build_architecture(dict(config))
         if checkpoint is not None:
             load_pretrained(self.model, checkpoint)
@@ -72,6 +73,8 @@ class _Teacher:
             # What the student sees is normalised by its own mean and deviation.
             raw = inputs * preprocessor.std + preprocessor.mean
             inputs = (raw - own.mean) / own.std
+        if self.size is not None:
+            inputs = F.interpolate(inputs, self.size, mode='bicubic', antialias=True)
         with torch.no_grad():
             return _logits(self.model(inputs, mode='tensor'))
 
@@ -94,7 +97,15 @@ def _logits(out: Any) -> Tensor:
 
 
 class Distillation:
-    """Two forward hooks on a student: one notes its logits, one adds the losses in mode ``'loss'``."""
+    """Two forward hooks on a student: one notes its logits, one adds the losses in mode ``'loss'``.
+
+    Args:
+        teacher: config of a classifier.
+        losses: of logits: configs of :class:`KLDivergence`, :class:`DIST`, or one's own.
+        teacher_checkpoint: the teacher's weights.
+        task_weight: factor of the student's own losses; 0 learns from the teacher alone.
+        teacher_size: pixels, one number or (H, W), that the teacher's images are resized to.
+    """
 
     def __init__(
         self,
@@ -102,10 +113,11 @@ class Distillation:
         losses: Sequence[Mapping[str, Any]],
         teacher_checkpoint: str | None = None,
         task_weight: float = 1.0,
+        teacher_size: int | Sequence[int] | None = None,
     ) -> None:
         if not losses:
             raise ValueError('distillation needs at least one loss, for example dict(type="dms_mm.KLDivergence")')
-        self.teacher = _Teacher(teacher, teacher_checkpoint)
+        self.teacher = _Teacher(teacher, teacher_checkpoint, teacher_size)
         self.losses = [(str(c['type']).rpartition('.')[2], MODELS.build(dict(c))) for c in losses]
         self.task_weight = task_weight
         self.logits: Tensor | None = None
@@ -126,7 +138,7 @@ class Distillation:
         student.register_forward_hook(self._add, with_kwargs=True)
 
     def _note(self, module: nn.Module, args: Any, output: Any) -> None:
-        if torch.is_grad_enabled() and module.training:
+        if torch.is_grad_enabled():
             self.logits = output
 
     def _add(self, student: Any, args: tuple, kwargs: dict, output: Any) -> Any:

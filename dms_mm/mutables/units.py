@@ -67,7 +67,7 @@ class DepthUnit(MutableUnit):
 
     @property
     def temperature(self) -> float:
-        return 4.0 * self.size
+        return 4.0 * max(self.size, 2)  # 8 for a single block, as the authors' code has it
 
 
 @UNITS.register_module(name=['HeadUnit', 'head'])

@@ -80,7 +80,7 @@ class Compact:
         cut = {u for _, units, _ in self.mask.pieces for u in units if bank.cut[u]}
         if not cut:
             return plain_forward(self, x, *args, **kwargs)
-        keep = bank.hard_keep()
+        keep = bank.showing()
         alive = torch.ones(x.shape[self.dim], dtype=torch.bool, device=keep.device)
         for _, units, index in self.mask.pieces:
             whole = torch.cat([*(keep[bank.segment == u] for u in units), alive.new_ones(1)])

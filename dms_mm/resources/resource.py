@@ -55,9 +55,8 @@ class Resource(nn.Module):
         return self
 
     def forward(self, bank: TopkBank) -> Tensor:
-        """() float64: of the present hard structure, with the soft gradient to ``bank.ratio`` (A.1.2)."""
-        soft = bank.soft().double()
-        return self.value(bank.soft_counts(), bank.hard_keep().double() + soft - soft.detach())
+        """() float64: of the present hard structure, with the soft gradient to ``bank.trained`` (A.1.2)."""
+        return self.value(bank.soft_counts(), bank.soft_keep())
 
     def continuous(self, bank: TopkBank, ratio: Tensor) -> Tensor:
         """() float64: for real-valued kept numbers ``(1 - ratio) N``, smooth in ``ratio`` (U,).

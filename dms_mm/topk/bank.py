@@ -19,16 +19,19 @@ class TopkBank(nn.Module):
     else (a resource loss) trains :attr:`ratio`.
 
     It is the selector that a search space has by default. Another one is a subclass, built from the same arguments and
-    options of its own: it makes :meth:`masks_of` its own, with :meth:`ratio_grad` to match, and what else of this class
-    it needs to; buffers that it adds are saved with the rest.
+    options of its own: it makes :meth:`masks_of` its own, with :meth:`chain` to match, and what else of this class it
+    needs to; buffers that it adds are saved with the rest. What a rule trains are the numbers of the buffer
+    :attr:`trains`, of any shape; ``ratio`` is always the share of each unit that goes, and here the two are one.
 
-    ``ratio`` is a leaf that requires a gradient but a buffer, not a parameter: no optimizer, weight decay, gradient
-    clipping or data-parallel reducer of the weights ever touches it.
+    What is trained is a leaf that requires a gradient but a buffer, not a parameter: no optimizer, weight decay,
+    gradient clipping or data-parallel reducer of the weights ever touches it.
 
     Args:
         sizes: elements of each unit.
         temperatures: lambda of each unit; N for widths, 4N for small counts.
         min_keep: fewest elements that each unit keeps.
+        place: of an element's rank in its N-th part of [0, 1): 0 as in eq. 2, 1 as in the authors' code. In the middle,
+            1/2, just ``round((1 - a) N)`` masks are at least 1/2.
 
     Attributes:
         differs: (U,) bool, the scores of a unit differ, so it has an order.
@@ -36,8 +39,14 @@ class TopkBank(nn.Module):
     Shapes: ``ratio`` (U,), ``importance``, ``mask`` and ``grad`` (N,).
     """
 
-    def __init__(self, sizes: Sequence[int], temperatures: Sequence[float], min_keep: Sequence[int]) -> None:
+    trains = 'ratio'
+
+    def __init__(
+        self, sizes: Sequence[int], temperatures: Sequence[float], min_keep: Sequence[int], place: float = 0.5
+    ) -> None:
         super().__init__()
+        if not 0 <= place <= 1:
+            raise ValueError(f'place={place!r} of the selector must be from 0 to 1')
         size = torch.tensor(list(sizes), dtype=torch.long)
         start = torch.cumsum(size, 0) - size
         self.sizes = [int(s) for s in sizes]
@@ -54,6 +63,10 @@ class TopkBank(nn.Module):
         self.register_buffer('segment', torch.repeat_interleave(torch.arange(len(size)), size), persistent=False)
         self.register_buffer('temperature', torch.tensor(list(temperatures), dtype=torch.float32), persistent=False)
         self.register_buffer('min_keep', torch.tensor(list(min_keep), dtype=torch.long), persistent=False)
+        # A unit of one element that may go has no order to wait for: its rank is the middle.
+        self.register_buffer('single', (size == 1) & (self.min_keep == 0), persistent=False)
+        shift = torch.where(size == 1, 0.5, float(place)) / size
+        self.register_buffer('shift', shift[self.segment], persistent=False)
         self.ratio: Tensor
         self.importance: Tensor
         self.steps: Tensor
@@ -65,14 +78,20 @@ class TopkBank(nn.Module):
         self.segment: Tensor
         self.temperature: Tensor
         self.min_keep: Tensor
+        self.single: Tensor
+        self.shift: Tensor
         self.remembered: set[str] = set()
         self.cut = [False] * len(self.sizes)
+        self.begin()
         self._allocate()
         self.refresh()
 
+    def begin(self) -> None:
+        """Register what is trained, where that is not the ratio; called while the bank is made."""
+
     # -- storage
     def _allocate(self) -> None:
-        self._buffers['ratio'] = self.ratio.detach().requires_grad_()
+        self._buffers[self.trains] = self.trained.detach().requires_grad_()
         like = self.ratio.detach()
         self.mask = torch.ones(len(self.segment), dtype=like.dtype, device=like.device)
         self.grad = torch.zeros_like(self.mask)
@@ -130,33 +149,52 @@ class TopkBank(nn.Module):
         return found
 
     # -- masks
+    @property
+    def trained(self) -> Tensor:
+        """What a rule moves; (U,) ratios here."""
+        return self.get_buffer(self.trains)
+
     @torch.no_grad()
     def refresh(self) -> None:
-        """Ranks and masks from the present importances, ratios and hardened units."""
+        """Ranks and masks from the present importances, trained numbers and hardened units."""
         if not len(self.segment):
             return
-        order = segment_order(self.importance, self.segment, self.start)
-        place = places(order, self.segment, self.start).to(self.mask.dtype)
-        self.rank = place / self.size.to(self.mask.dtype)[self.segment]
-        first, last = order[self.start], order[self.start + self.size - 1]
-        self.differs = self.importance[last] > self.importance[first]
-        self.mask.copy_(self.masks_of(self.ratio))
+        self.derive()
+        self.mask.copy_(self.masks_of(self.trained))
         if bool(self.warm):
             self.mask.copy_(torch.where(self.hardened[self.segment], self.mask, torch.ones_like(self.mask)))
         # On the host, so that a norm whose masks are all one needs no weighting: which units show any mask below one.
         below = torch.zeros_like(self.size).index_add(0, self.segment, (self.mask != 1).long())
         self.cut = (below > 0).tolist()
 
-    def masks_of(self, ratio: Tensor) -> Tensor:
-        """(N,) masks for ratios (U,), differentiable in them (eq. 3); hardened units show what they keep."""
+    def derive(self) -> None:
+        """Set ``rank`` and ``differs``, and ``ratio`` where another number is trained."""
+        order = segment_order(self.importance, self.segment, self.start)
+        place = places(order, self.segment, self.start).to(self.mask.dtype)
+        self.rank = place / self.size.to(self.mask.dtype)[self.segment]
+        first, last = order[self.start], order[self.start + self.size - 1]
+        self.differs = self.importance[last] > self.importance[first]
+
+    def masks_of(self, trained: Tensor) -> Tensor:
+        """(N,) masks, differentiable in the trained numbers (eq. 3); hardened units show what they keep."""
         segment = self.segment
-        soft = soft_mask(self.rank, ratio[segment], self.temperature.to(ratio.dtype)[segment])
-        soft = torch.where(self.differs[segment], soft, torch.ones_like(soft))
-        return torch.where(self.hardened[segment], self.keep.to(soft.dtype), soft)
+        lam = self.temperature.to(trained.dtype)[segment]
+        return self.shown(soft_mask(self.rank + self.shift, trained[segment], lam), self.differs | self.single)
+
+    def shown(self, masks: Tensor, ordered: Tensor | None = None) -> Tensor:
+        """(N,) ``masks``, but ones in units that are not ``ordered`` (U,), and what hardened units keep."""
+        if ordered is not None:
+            masks = torch.where(ordered[self.segment], masks, torch.ones_like(masks))
+        return torch.where(self.hardened[self.segment], self.keep.to(masks.dtype), masks)
 
     def soft(self) -> Tensor:
-        """(N,) masks differentiable in :attr:`ratio`; for losses on the structure itself."""
-        return self.masks_of(self.ratio)
+        """(N,) masks differentiable in what is trained, without what is drawn; for losses on the structure itself."""
+        return self.masks_of(self.trained)
+
+    def soft_keep(self) -> Tensor:
+        """(N,) the present hard structure forward, :meth:`soft` backward; float64."""
+        soft = self.soft().double()
+        return self.hard_keep().double() + soft - soft.detach()
 
     def soft_counts(self) -> Tensor:
         """(U,) kept elements: the hard count forward, ``-N`` per unit of ratio backward; float64."""
@@ -181,6 +219,10 @@ class TopkBank(nn.Module):
         rank = torch.round(self.rank.double() * self.size[self.segment]).long()
         free = rank >= (self.size - counts)[self.segment]
         return torch.where(self.hardened[self.segment], self.keep, free)
+
+    def showing(self) -> Tensor:
+        """(N,) bool: the elements that the present masks let through, for modules that can't take part of one."""
+        return self.hard_keep()
 
     @torch.no_grad()
     def harden(self, unit: int, keep: Tensor) -> None:
@@ -210,9 +252,13 @@ class TopkBank(nn.Module):
         self.grad.zero_()
         return grad
 
+    def still(self) -> Tensor:
+        """Bool that broadcasts to what is trained: the numbers of hardened units, which don't move."""
+        return self.hardened
+
     @torch.no_grad()
-    def ratio_grad(self, grad: Tensor) -> Tensor:
-        """(U,) chain rule of eq. 3: ``sum_i g_i * (-lambda) m_i (1 - m_i)`` over each unit's elements."""
+    def chain(self, grad: Tensor) -> Tensor:
+        """From ``d(loss)/d(mask)`` (N,) to what is trained: ``sum_i g_i * (-lambda) m_i (1 - m_i)`` of each unit."""
         slope = -self.temperature.to(grad.dtype)[self.segment] * self.mask * (1 - self.mask)
         slope = torch.where(self.hardened[self.segment], torch.zeros_like(slope), slope)
         return torch.zeros_like(self.ratio, requires_grad=False).index_add(0, self.segment, slope * grad)
@@ -224,6 +270,6 @@ class TopkBank(nn.Module):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """Ratios back into ``[0, 1 - k_min/N]``."""
+        """What is trained back into its bounds: ratios into ``[0, 1 - k_min/N]``."""
         high = 1 - self.min_keep.to(self.ratio.dtype) / self.size.to(self.ratio.dtype)
         self.ratio.copy_(torch.minimum(self.ratio.clamp_min(0), high))

@@ -63,24 +63,29 @@ def soft_mask(rank: Tensor, ratio: Tensor, temperature: Tensor | float) -> Tenso
     return torch.sigmoid(temperature * (rank.detach() - ratio))
 
 
-def differentiable_topk(importance: Tensor, ratio: Tensor, temperature: float | None = None) -> Tensor:
+def differentiable_topk(
+    importance: Tensor, ratio: Tensor, temperature: float | None = None, place: float = 0.0
+) -> Tensor:
     """Soft mask that keeps the most important ``round((1 - ratio) * N)`` of N elements (eq. 2 and 3).
 
     Args:
         importance: (N,) scores; they only decide the order and get no gradient.
         ratio: () pruning ratio in [0, 1], differentiable.
         temperature: sharpness lambda; None means N, the paper's choice for widths (4N for small counts).
+        place: of a rank in its N-th part of [0, 1): eq. 2 has 0; searches take the middle, 1/2
+            (:class:`~dms_mm.topk.TopkBank`).
 
     Returns:
-        (N,) mask in (0, 1). All ones while the scores don't differ, as nothing can be ranked yet.
+        (N,) mask in (0, 1). All ones while the scores don't differ, as nothing can be ranked yet; a single element has
+        no order to wait for, and the rank 1/2.
     """
     if importance.ndim != 1:
         raise ValueError(f'importance must have one dimension, got shape {tuple(importance.shape)}')
     count = importance.numel()
-    if count == 0 or bool((importance == importance[0]).all()):
+    if count != 1 and (count == 0 or bool((importance == importance[0]).all())):
         return torch.ones_like(importance)
     zero = torch.zeros(count, dtype=torch.long, device=importance.device)
-    rank = segment_ranks(importance, zero, zero[:1], zero[:1] + count)
+    rank = segment_ranks(importance, zero, zero[:1], zero[:1] + count) + (0.5 if count == 1 else place / count)
     return soft_mask(rank, ratio, count if temperature is None else temperature)
 
 

@@ -93,7 +93,7 @@ def test_state_of_a_rule_of_ones_own_is_saved_resumed_and_moved():
     half = begin(first)
     begun = trajectory(first, half, 5)
     saved = copy.deepcopy((first.model.state_dict(), half.state_dict()))
-    assert set(saved[1]) == {'ratio', 'importance', 'steps', 'warm', 'keep', 'hardened', 'total', 'calls'}
+    assert set(saved[1]) == {'ratio', 'importance', 'steps', 'warm', 'keep', 'hardened', 'held', 'total', 'calls'}
     second = searchable()
     rest = begin(second)
     second.model.load_state_dict(saved[0])

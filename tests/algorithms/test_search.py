@@ -84,7 +84,7 @@ def test_paper_rule_is_gradient_descent_on_task_and_resource():
     bank = copy.deepcopy(space.bank)
     search.step()
     bank.update_importance(grad)
-    task = bank.ratio_grad(grad)
+    task = bank.chain(grad)
     high = 1 - bank.min_keep / bank.size
     moved = torch.minimum((before - 0.05 * (task + expected)).clamp_min(0), high)
     torch.testing.assert_close(space.bank.ratio.detach(), moved)

@@ -106,5 +106,8 @@ def train(path, root, folder, with_teacher=False, full=True, **more):
     assert not validate or {'accuracy/top1', 'accuracy/top5'} <= set(lines[-1])
     assert list(folder.glob('*/vis_data/events.out.tfevents.*'))
     assert [p for p in folder.glob('*.pth') if p.stem in ('epoch_1', 'iter_3')]
-    assert not with_teacher or all('loss_KLDivergence' in x and 'loss_DIST' in x for x in logs)
-    return Config.fromfile(path)
+    config = Config.fromfile(path)
+    if with_teacher:
+        names = ['loss_' + loss['type'].removeprefix('dms_mm.') for loss in config.model.distillation.losses]
+        assert names and all(name in x for name in names for x in logs)
+    return config

@@ -20,9 +20,11 @@ from builders.imagenet import make_imagenet
 
 pytest.importorskip('mmpretrain')
 from builders.short_runs import counted_macs, shortened, train  # noqa: E402
+from dms_mm.algorithms.schedule import Schedule  # noqa: E402
 from dms_mm.cli.common import load_config  # noqa: E402
 from dms_mm.cli.train import parse  # noqa: E402
 from dms_mm.models.build import build_architecture  # noqa: E402
+from dms_mm.registry import plain  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = ('efficientnet', 'efficientnet/timm', 'deit', 'deit/timm', 'resnet', 'mobilenetv2')
@@ -151,6 +153,13 @@ def partner(name):
     return None
 
 
+def without_rates(architecture):
+    plain = {k: dict(v) if isinstance(v, dict) else v for k, v in architecture.items()}
+    if isinstance(plain.get('head'), dict):
+        plain['head'].pop('dropout_rate', None)
+    return plain
+
+
 SIZES = {}
 
 
@@ -171,10 +180,38 @@ def test_supernet_target_and_data_are_those_of_the_papers(name, imagenet):
     assert config.model.target.macs == entry['Metadata']['FLOPs'] == goal
     assert abs(counted_macs(config.model.architecture, shape) / published_macs(name, shape) - 1) < 0.02
     retrain = config_of(path_of(partner(name))) if partner(name) else config
-    assert retrain.model.architecture == config.model.architecture
+    # Only dropout may differ.
+    assert without_rates(retrain.model.architecture) == without_rates(config.model.architecture)
     for c in (config, retrain):
         for loader in (c.train_dataloader, c.val_dataloader):
             assert image_size(loader.dataset, imagenet) == tuple(shape)
+
+
+@pytest.mark.parametrize('name', [n for n in found('search_*.py') if 'en-450' not in n])  # theirs is the next test
+def test_the_target_falls_once_the_learning_rate_is_up(name):
+    config = config_of(path_of(name))
+    epochs = config.train_cfg.get('max_epochs', 1)
+    warmups = [s for s in config.param_scheduler if s.type == 'LinearLR' and s.get('by_epoch', True)]
+    ends = max((s.end for s in warmups), default=0) / epochs
+    search = {'warmup': 0.1, 'ramp': 0.4, **config.model.get('search', {})}
+    assert ends < 0.5 or search['warmup'] >= ends and search['warmup'] + search['ramp'] < 0.95
+
+
+def test_efficientnets_are_searched_as_the_authors_script_does():
+    """Four epochs of EN-450: targets, what is hard, and which rate the ratios have."""
+    for name in ('efficientnet/search_np_en-450', 'efficientnet/timm/search_np_timm-en-450'):
+        config = config_of(path_of(name))
+        options = plain(config.model.search)
+        assert options['rule']['optimizer'] == dict(
+            type='dms_mm.RMSpropTF', lr=2e-5, alpha=0.9, eps=1e-3, momentum=0.9
+        )  # fmt: skip
+        assert [h for h in config.custom_hooks if h['type'] == 'dms_mm.DMSHook'][0]['by_epoch']
+        shares = {k: options[k] for k in ('warmup', 'ramp', 'widths_only')}
+        schedule = Schedule(4 * 1668, **shares, epochs=config.train_cfg.max_epochs)
+        begins = [1668 * e for e in range(4)]
+        assert [round(0.296 ** schedule.done(s), 3) for s in begins] == [0.544, 0.296, 0.296, 0.296]
+        assert [0.296 ** schedule.done(s + 1667) for s in begins] == [0.296 ** schedule.done(s) for s in begins]
+        assert [schedule.hard(s) for s in begins] == [False, False, False, True] and not schedule.hard(3 * 1668 - 1)
 
 
 @pytest.mark.slow

@@ -4,4 +4,4 @@ _base_ = [
     '../../_base_/schedules/deit_search_30e.py',
 ]
 
-model = dict(type='dms_mm.DMS', input_shape=(3, 224, 224), target=dict(macs=1.3e9))
+model = dict(type='dms_mm.DMS', input_shape=(3, 224, 224), target=dict(macs=1.3e9), search=_base_.search)

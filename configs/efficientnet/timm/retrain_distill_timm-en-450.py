@@ -1,3 +1,3 @@
-_base_ = ['./retrain_timm-en-450.py', '../../_base_/teachers/efficientnet-b3.py']
+_base_ = ['./retrain_timm-en-450.py', '../../_base_/teachers/timm-efficientnet-b4-320.py']
 
 model = dict(distillation=_base_.distillation)

@@ -4,4 +4,10 @@ _base_ = [
     '../../_base_/schedules/efficientnet_search_30e.py',
 ]
 
-model = dict(type='dms_mm.DMS', input_shape=(3, 256, 256), target=dict(macs=0.68e9))
+model = dict(
+    type='dms_mm.DMS',
+    input_shape=(3, 256, 256),
+    target=dict(macs=0.68e9),
+    search=_base_.search,
+    architecture=dict(head=dict(dropout_rate=0.5)),  # 0.2 in the retraining
+)

@@ -28,7 +28,10 @@ class RunningSearch(Protocol):
 
 
 class Rule:
-    """Moves ``search.bank.ratio`` (U,) in place by what the task and the budget say; one's own gives :meth:`step`.
+    """Moves ``search.bank.trained`` in place by what the task and the budget say; one's own gives :meth:`step`.
+
+    With the top-k that is ``search.bank.ratio`` (U,), the share of each unit that goes. Other selectors may train other
+    numbers, of any shape: a rule that takes them as they are says so by ``any_selector``.
 
     A subclass is built as ``cls(search, **options)``, and registered in :data:`dms_mm.registry.RULES`. It is made anew
     for every run, so what it remembers between steps is kept by :meth:`dms_mm.topk.TopkBank.remember`, in the
@@ -36,20 +39,27 @@ class Rule:
 
     Attributes:
         weight: factor of :meth:`Search.resource_loss`.
+        any_selector: trains ``bank.trained`` whatever it is, not ratios alone.
         low: (U,) long, fewest elements of each unit in the structure at the end.
     """
 
     weight: float = 1.0
+    any_selector: bool = False
 
     def __init__(self, search: RunningSearch) -> None:
         self.search, self.bank = search, search.bank
+        if self.bank.trains != 'ratio' and not self.any_selector:
+            raise ValueError(
+                f'rule {type(self).__name__} moves the share of each unit that goes, but selector '
+                f'{type(self.bank).__name__} trains its {self.bank.trains}: take `rule="paper"`, or the selector "topk"'
+            )
         self.low: Tensor = self.bank.min_keep
 
     def step(self, task: Tensor) -> None:
-        """Move the ratios once, none of ``bank.hardened``. Not called in the warm-up, nor after an overflow.
+        """Move what is trained once, nothing of ``bank.hardened``. Not called in the warm-up, nor after an overflow.
 
         Args:
-            task: (U,) ``d(task loss)/d(ratio)``, the mean over all processes; the same on all of them, and so must the
-                new ratios be.
+            task: ``d(task loss)/d(trained)``, (U,) for ratios, the mean over all processes; the same on all of them,
+                and so must the new numbers be.
         """
         raise NotImplementedError

@@ -1,0 +1,83 @@
+"""What selectors have in common that train other numbers than the share of each unit that goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...topk import TopkBank
+
+
+class DerivedBank(TopkBank):
+    """Counts are the sums of masks, and gradients of what is trained come from :meth:`masks_of` by autograd."""
+
+    @torch.no_grad()
+    def chain(self, grad: Tensor) -> Tensor:
+        with torch.enable_grad():
+            trained = self.trained.detach().requires_grad_()
+            masks = self.masks_of(trained)
+            if not masks.requires_grad:
+                return torch.zeros_like(trained)
+            (found,) = torch.autograd.grad(masks, trained, grad)
+        return found
+
+    def soft_counts(self) -> Tensor:
+        hard = self.hard_counts().double()
+        soft = torch.zeros_like(hard).index_add(0, self.segment, self.soft().double())
+        return torch.where(self.hardened, hard, hard + (soft - soft.detach()))
+
+    @torch.no_grad()
+    def show_counts(self, counts: Tensor) -> None:
+        """Set the ratios to what ``counts`` (U,) say, within bounds."""
+        kept = torch.minimum(torch.maximum(counts, self.min_keep), self.size)
+        self.ratio.copy_(1 - kept.double() / self.size)
+
+    def clamp(self) -> None:
+        """Nothing: logits are not bounded."""
+
+
+class DrawnBank(DerivedBank):
+    """Masks are drawn anew in every step, by noise that is a function of a seed and the number of the step alone: the
+    same on all ranks and devices, and after a resume.
+
+    Args:
+        temperature: of the softmax whose derivative stands for the one of the draw.
+        seed: of the noise; kept in the checkpoint.
+    """
+
+    trains = 'logits'
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        temperatures: Sequence[float],
+        min_keep: Sequence[int],
+        start: float,
+        temperature: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        if not temperature > 0:
+            raise ValueError(f'temperature={temperature!r} of the selector must be above 0')
+        # Before the bank is made, which begins with these.
+        self.at_start, self.tau, self.first_seed = float(start), float(temperature), int(seed)
+        super().__init__(sizes, temperatures, min_keep)
+
+    def begin(self) -> None:
+        self.register_buffer('seed', torch.tensor(self.first_seed))
+        self.register_buffer('logits', self.first_logits())
+
+    def first_logits(self) -> Tensor:
+        """What is trained, as it begins."""
+        raise NotImplementedError
+
+    def gumbel(self) -> Tensor:
+        """Gumbel noise of the shape of what is trained, for the present step."""
+        generator = torch.Generator().manual_seed(int(self.get_buffer('seed')) * 1_000_003 + int(self.steps))
+        trained = self.trained
+        noise = torch.empty(trained.shape, dtype=torch.float64).exponential_(generator=generator).log().neg()
+        return noise.to(trained.device, trained.dtype)
+
+    def showing(self) -> Tensor:
+        return self.mask >= 0.5
