@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from .functional import SCORES, places, segment_order, soft_mask
 
+MADE_ANEW = ('mask', 'grad', 'rank', 'shift', 'differs', 'leaves', 'collectors')  # in every copy
+
 
 class TopkBank(nn.Module):
     """Ratios, importances and masks of U units with N elements together.
@@ -63,10 +65,8 @@ class TopkBank(nn.Module):
         self.register_buffer('segment', torch.repeat_interleave(torch.arange(len(size)), size), persistent=False)
         self.register_buffer('temperature', torch.tensor(list(temperatures), dtype=torch.float32), persistent=False)
         self.register_buffer('min_keep', torch.tensor(list(min_keep), dtype=torch.long), persistent=False)
-        # A unit of one element that may go has no order to wait for: its rank is the middle.
+        # A unit of one element that may go has no order to wait for.
         self.register_buffer('single', (size == 1) & (self.min_keep == 0), persistent=False)
-        shift = torch.where(size == 1, 0.5, float(place)) / size
-        self.register_buffer('shift', shift[self.segment], persistent=False)
         self.ratio: Tensor
         self.importance: Tensor
         self.steps: Tensor
@@ -79,7 +79,7 @@ class TopkBank(nn.Module):
         self.temperature: Tensor
         self.min_keep: Tensor
         self.single: Tensor
-        self.shift: Tensor
+        self.place = float(place)
         self.remembered: set[str] = set()
         self.cut = [False] * len(self.sizes)
         self.begin()
@@ -97,6 +97,9 @@ class TopkBank(nn.Module):
         self.grad = torch.zeros_like(self.mask)
         self.rank = torch.zeros_like(self.mask)
         self.differs = torch.zeros(len(self.size), dtype=torch.bool, device=like.device)
+        # From a rank of eq. 2 to where it counts; a single element's is the middle whatever the place.
+        place = torch.where(self.size == 1, 0.5, self.place).to(like.dtype)
+        self.shift = (place / self.size)[self.segment]
         self.leaves: list[Tensor] = []
         self.collectors = [grad.detach() for grad in self.grad.split(self.sizes)]
         for view, grad in zip(self.mask.split(self.sizes), self.collectors):
@@ -112,11 +115,7 @@ class TopkBank(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # For copies and pickles: leaves that share one storage can't be copied one by one.
-        return {
-            k: v
-            for k, v in self.__dict__.items()
-            if k not in ('mask', 'grad', 'rank', 'differs', 'leaves', 'collectors')
-        }
+        return {k: v for k, v in self.__dict__.items() if k not in MADE_ANEW}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -194,13 +193,13 @@ class TopkBank(nn.Module):
     def soft_keep(self) -> Tensor:
         """(N,) the present hard structure forward, :meth:`soft` backward; float64."""
         soft = self.soft().double()
-        return self.hard_keep().double() + soft - soft.detach()
+        return self.hard_keep().double() + (soft - soft.detach())
 
     def soft_counts(self) -> Tensor:
         """(U,) kept elements: the hard count forward, ``-N`` per unit of ratio backward; float64."""
         hard = self.hard_counts().double()
         soft = (1 - self.ratio.double()) * self.size
-        return torch.where(self.hardened, hard, hard + soft - soft.detach())
+        return torch.where(self.hardened, hard, hard + (soft - soft.detach()))
 
     @torch.no_grad()
     def hard_counts(self, ratio: Tensor | None = None) -> Tensor:

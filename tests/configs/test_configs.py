@@ -191,7 +191,8 @@ def test_supernet_target_and_data_are_those_of_the_papers(name, imagenet):
 def test_the_target_falls_once_the_learning_rate_is_up(name):
     config = config_of(path_of(name))
     epochs = config.train_cfg.get('max_epochs', 1)
-    warmups = [s for s in config.param_scheduler if s.type == 'LinearLR' and s.get('by_epoch', True)]
+    schedulers = config.param_scheduler if isinstance(config.param_scheduler, list) else [config.param_scheduler]
+    warmups = [s for s in schedulers if s.type == 'LinearLR' and s.get('by_epoch', True)]
     ends = max((s.end for s in warmups), default=0) / epochs
     search = {'warmup': 0.1, 'ramp': 0.4, **config.model.get('search', {})}
     assert ends < 0.5 or search['warmup'] >= ends and search['warmup'] + search['ramp'] < 0.95

@@ -3,8 +3,8 @@ _base_ = './efficientnet_450e.py'
 
 train_cfg = dict(max_epochs=30)
 custom_hooks = [dict(type='dms_mm.DMSHook', by_epoch=True), dict(type='dms_mm.SafeCheckpointHook')]
-# As the authors' script: the optimizer of the weights for the ratios, too, at a rate of its own; the budget is reached by
-# epochs, over the first 80% of them; in the last one blocks are hard.
+# As the authors' script: the optimizer of the weights for the ratios, too, at a rate of its own; the budget is reached
+# by epochs, over the first 80% of them; in the last one blocks are hard.
 search = dict(
     rule=dict(
         type='dms_mm.PaperRule',

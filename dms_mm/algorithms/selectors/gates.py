@@ -54,7 +54,7 @@ class MES(DrawnBank):
         if bool((self._numbers(hard) < self.min_keep).any()):
             # A layer without channels computes nothing: the likeliest of them stay.
             place = segment_ranks(drawn[:, 1] - drawn[:, 0], self.segment, self.start, self.size)
-            least = 1 - (self.min_keep.to(place.dtype) - 0.5) / self.size
+            least = 1 - (self.min_keep.to(place.dtype) + 0.5) / self.size
             hard |= place >= least[self.segment]
         return self.shown(hard.to(stays.dtype) + (stays - stays.detach()))
 

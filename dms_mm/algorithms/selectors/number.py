@@ -64,13 +64,14 @@ class SNS(DrawnBank):
         top = top.scatter_reduce(0, self.owner, logits.detach(), 'amax', include_self=False)
         raised = (logits - top[self.owner]).exp()
         total = torch.zeros_like(top).index_add(0, self.owner, raised)
-        summed = torch.cat([raised.new_zeros(1), (raised / total[self.owner]).cumsum(0)])
+        # A table, so that no sum goes on from one unit to the next: its rounding would reach their gradients.
+        table = raised.new_zeros(len(top), int(self.choices.max()) + 1)
+        place = self.count - self.min_keep[self.owner]
+        summed = table.index_put((self.owner, place + 1), raised / total[self.owner]).cumsum(1)
         # An element with r less important ones beside it stays with every count of N - r at least.
         rank = torch.round(self.rank.double() * self.size[self.segment]).long()
-        least = torch.maximum(self.size[self.segment] - rank, self.min_keep[self.segment])
-        first = self.first[self.segment]
-        last = first + self.choices[self.segment]
-        return summed[last] - summed[first + least - self.min_keep[self.segment]]
+        least = torch.maximum(self.size[self.segment] - rank - self.min_keep[self.segment], torch.zeros_like(rank))
+        return summed[self.segment, self.choices[self.segment]] - summed[self.segment, least]
 
     def derive(self) -> None:
         super().derive()
