@@ -17,7 +17,7 @@ from ..topk.functional import SCORES
 from .budget import fit_counts, parse_target
 from .schedule import Schedule
 
-LEAST, MOST = 0.9, 1.01  # of a target, that a search comes to by itself
+LEAST, MOST = 0.9, 1.05  # of a target, that a search comes to by itself
 
 
 class Search:

@@ -23,14 +23,30 @@ class Net(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+RULES = {
+    'topk': 'balanced',
+    'MES': dict(type='paper', optimizer=dict(type='Adam', lr=0.05)),
+    'SNS': dict(type='paper', optimizer=dict(type='RMSpropTF', lr=0.05)),
+}
+
+
 def search(rank, world, port, folder):
     torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=world)
+    for selector, rule in RULES.items():
+        search_with(selector, rule, rank, world, f'{folder}/{selector}-{world}-{rank}')
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def search_with(selector, rule, rank, world, path):
     torch.manual_seed(0)
     model = Net().double()
-    space = dms_mm.make_searchable(model, torch.zeros(2, 3, 16, 16, dtype=torch.float64)).to(torch.float64)
-    finder = dms_mm.Search(space, {'macs': 0.4}, 12)
+    example = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
+    space = dms_mm.make_searchable(model, example, selector=selector).to(torch.float64)
+    finder = dms_mm.Search(space, {'macs': 0.4}, 12, rule=rule)
+    torch.manual_seed(rank)  # what is drawn must not depend on it
     wrapped = DistributedDataParallel(model) if world > 1 else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     generator = torch.Generator().manual_seed(1)
@@ -46,10 +62,8 @@ def search(rank, world, port, folder):
             masks = [torch.empty_like(space.bank.mask) for _ in range(world)]
             dist.all_gather(masks, space.bank.mask)
             assert torch.equal(*masks), 'all ranks hold the same masks at every step'
-    finder.finalize().save(f'{folder}/{world}-{rank}.json')
-    torch.save(space.bank.ratio.detach(), f'{folder}/{world}-{rank}.pt')
-    if world > 1:
-        dist.destroy_process_group()
+    finder.finalize().save(f'{path}.json')
+    torch.save(space.bank.trained.detach(), f'{path}.pt')
 
 
 def normalise(rank, world, port, folder):

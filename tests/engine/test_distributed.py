@@ -7,17 +7,20 @@ from torch import nn
 
 import dms_mm
 from builders.processes import free_port
-from builders.ranks import normalise, search
+from builders.ranks import RULES, normalise, search
 
 
 def test_two_processes_equal_one(tmp_path):
+    """With the top-k, and with selectors that draw."""
     port = free_port()
     search(0, 1, port, tmp_path)
     mp.spawn(search, args=(2, port, tmp_path), nprocs=2)
-    ratios = [torch.load(tmp_path / f'{n}.pt', weights_only=True) for n in ('1-0', '2-0', '2-1')]
-    torch.testing.assert_close(ratios[1], ratios[0], rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(ratios[2], ratios[1], rtol=0, atol=0)
-    assert len({(tmp_path / f'{n}.json').read_text() for n in ('1-0', '2-0', '2-1')}) == 1
+    for selector in RULES:
+        paths = [tmp_path / f'{selector}-{n}' for n in ('1-0', '2-0', '2-1')]
+        trained = [torch.load(f'{path}.pt', weights_only=True) for path in paths]
+        torch.testing.assert_close(trained[1], trained[0], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(trained[2], trained[1], rtol=0, atol=0)
+        assert len({path.with_suffix('.json').read_text() for path in paths}) == 1
 
 
 def test_norms_on_cpu_take_the_statistics_of_all_ranks(tmp_path):

@@ -11,6 +11,8 @@ import pytest
 import timm
 import torch
 from mmengine.config import Config
+from torch import nn
+from torch.nn import functional as F
 
 pytest.importorskip('mmpretrain')
 from mmengine.registry import init_default_scope
@@ -198,6 +200,32 @@ def test_search_with_a_teacher(teacher):
     out = model.train()(**model.data_preprocessor(batch(), training=True), mode='loss')
     assert out['task'].item() == pytest.approx((out['loss'] + out['loss_KLDivergence']).item())
     assert not any('teacher' in k for k in model.state_dict())
+
+
+def test_a_teacher_alone_at_a_size_of_its_own_beside_weights_that_are_kept(teacher, tmp_path):
+    model, distillation = teacher
+    config = classifier(dict(type='mmpretrain.ResNet', depth=18, base_channels=8, stem_channels=8, norm_eval=False), 64)
+    preprocessor = config.pop('data_preprocessor')
+    config['head'] = dict(config['head'], type='dms_mm.DropoutLinearClsHead', dropout_rate=0.9)
+    torch.save({'state_dict': MODELS.build(copy.deepcopy(config)).state_dict()}, tmp_path / 'weights.pth')
+    given = dict(distillation, teacher_size=(48, 40), task_weight=0.0)
+    student = MODELS.build(
+        dict(type='dms_mm.DMS', architecture=config, target=dict(macs=0.5), input_shape=(3, 32, 32), pipeline='p-',
+             pretrained=str(tmp_path / 'weights.pth'), data_preprocessor=preprocessor, distillation=given)
+    ).train()  # fmt: skip
+    training = {type(m) for m in student.architecture.modules() if m.training}
+    assert nn.BatchNorm2d in training and nn.Dropout not in training and not student.architecture.backbone.training
+    assert not any(m.training for m in copy.deepcopy(student).eval().modules())
+    raw = batch()
+    data = student.data_preprocessor(copy.deepcopy(raw), training=True)
+    losses = student(**data, mode='loss')
+    assert losses['loss'] == 0 and losses['task'] == losses['loss_KLDivergence'] > 0
+    with torch.no_grad():
+        resized = F.interpolate(raw['inputs'].float(), (48, 40), mode='bicubic', antialias=True)
+        expected = KLDivergence()(student(data['inputs'], mode='tensor'), model(resized, mode='tensor'))
+    assert losses['loss_KLDivergence'].item() == pytest.approx(expected.item(), rel=1e-4)
+    losses['loss_KLDivergence'].backward()
+    assert student.space.bank.take_grad().ne(0).any()
 
 
 def test_teachers_without_weights_or_with_other_classes_are_refused(teacher):

@@ -102,40 +102,44 @@ def test_masks_and_their_gradients_are_those_of_the_formulas(cls, seed):
     torch.testing.assert_close(own, expected, rtol=1e-6, atol=1e-7)
 
 
+def likely(cls, bank, trained):
+    """Probabilities to stay, without noise."""
+    return fixed(cls, FORMULAS[cls](bank, trained, [], False))
+
+
 @pytest.mark.parametrize('cls', CLASSES)
-def test_counts_are_hard_forward_and_soft_backward(cls):
+def test_counts_and_their_gradients(cls):
+    """Hard ones with a soft gradient, and where masks are drawn the expected ones."""
     bank = bank_of(cls, 3)
-    keep = bank.hard_keep()
-    counts = bank.soft_counts()
-    assert counts.tolist() == [int(part.sum()) for part in parts(bank, keep)]
-    assert bank.soft_keep().tolist() == keep.double().tolist()
-    assert all(n >= least for n, least in zip(counts.tolist(), LEAST))
+    drawn = cls in (MES, SNS)
     trained = bank.trained.detach().clone().requires_grad_()
+    masks = likely(cls, bank, trained) if drawn else fixed(cls, FORMULAS[cls](bank, trained, LAMBDAS))
+    expected = torch.stack([part.sum() for part in parts(bank, masks)])
+    keep, counts = bank.hard_keep(), bank.soft_counts()
+    kept = torch.stack([part.sum() for part in parts(bank, keep)])
+    assert all(int(k) >= least for k, least in zip(kept, LEAST)) and torch.equal(bank.hard_counts(), kept)
+    torch.testing.assert_close(counts, expected if drawn else kept.double())
+    torch.testing.assert_close(bank.soft_keep(), masks if drawn else keep.double())
+    if drawn:
+        assert (kept - expected).abs().max() <= 0.5 + (torch.tensor(LEAST) - expected).clamp_min(0).max()
     weight = torch.rand(len(SIZES), dtype=torch.float64)
     if cls in (TopkBank, GET):
-        expected = -weight * torch.tensor(SIZES)
+        slope = -weight * torch.tensor(SIZES)
     else:
-        masks = FORMULAS[cls](bank, trained, LAMBDAS) if cls is MinMaxTopk else FORMULAS[cls](bank, trained, [], False)
-        total = sum(w * m.sum() for w, m in list(zip(weight, masks))[: None if cls is MES else 4])
-        (expected,) = torch.autograd.grad(total, trained)
+        (slope,) = torch.autograd.grad((weight * expected).sum(), trained)
     (grad,) = torch.autograd.grad((weight * counts).sum(), bank.trained)
-    torch.testing.assert_close(grad, expected, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(grad, slope, rtol=1e-6, atol=1e-7)
 
 
-def test_the_structure_of_a_selector_is_its_likeliest():
-    gates = bank_of(MES, 2)
-    likely = gates.trained[:, 1] >= gates.trained[:, 0]
-    for part, mine, least in zip(parts(gates, likely), parts(gates, gates.hard_keep()), LEAST):
-        assert torch.equal(part, mine) or int(mine.sum()) == least > int(part.sum())
-    numbers = bank_of(SNS, 2)
-    start = 0
-    for size, least, count in zip(SIZES, LEAST, numbers.hard_counts().tolist()):
-        choices = size - least + 1
-        assert count == least + int(numbers.trained[start : start + choices].argmax())
-        start += choices
-    raw = bank_of(MinMaxTopk, 2)
-    for part, mine, least in zip(parts(raw, raw.mask >= 0.5), parts(raw, raw.hard_keep()), LEAST):
-        assert torch.equal(part, mine) or int(mine.sum()) == least > int(part.sum())
+@pytest.mark.parametrize('cls', CLASSES)
+def test_the_structure_keeps_the_likeliest_and_most_important(cls):
+    bank = bank_of(cls, 2)
+    worth = bank.trained[:, 1] - bank.trained[:, 0] if cls is MES else bank.importance
+    for part, mine in zip(parts(bank, worth), parts(bank, bank.hard_keep())):
+        assert not mine.any() or mine.all() or part[mine].min() > part[~mine].max()
+    if cls is MinMaxTopk:
+        for part, mine, least in zip(parts(bank, bank.mask >= 0.5), parts(bank, bank.hard_keep()), LEAST):
+            assert torch.equal(part, mine) or int(mine.sum()) == least > int(part.sum())
 
 
 @pytest.mark.parametrize('place', [0.0, 0.5, 1.0])
@@ -181,11 +185,9 @@ def test_draws_follow_the_seed_and_the_step_alone_and_have_the_right_frequencies
     other = cls(SIZES, LAMBDAS, LEAST, seed=1).double()
     other.load_state_dict(twin.state_dict() | {'seed': torch.tensor(1)})
     assert not torch.equal(other.mask, twin.mask)
-    probable = torch.cat(list(FORMULAS[cls](bank, bank.trained.detach(), [], False)))
-    # The units that are held at their least counts are apart.
-    free = torch.ones(sum(SIZES), dtype=torch.bool)
-    if cls is MES:
-        free[8:20], free[0:7], free[23] = False, False, False
+    probable = likely(cls, bank, bank.trained.detach())
+    # Gates are held at their least counts in some of the draws, if there is one.
+    free = torch.tensor([cls is SNS or least == 0 for least, size in zip(LEAST, SIZES) for _ in range(size)])
     error = (torch.stack(seen).mean(0) - probable)[free].abs().max()
     assert error < 4 * 0.5 / 600**0.5
 
@@ -202,7 +204,9 @@ def test_hardened_units_and_those_without_an_order(cls):
     fresh = cls(SIZES, LAMBDAS, LEAST)
     if cls is not MES:
         assert fresh.mask[:7].eq(1).all() and fresh.chain(torch.ones(sum(SIZES)))[0] == 0
-    assert fresh.hard_counts().tolist() == SIZES, 'a search begins with the supernet'
+    half = [max(round(0.501 * n + 0.01), least) for n, least in zip(SIZES, LEAST)]
+    begins = fresh.hard_counts().tolist()
+    assert begins == SIZES if cls not in (MES, SNS) else all(abs(a - b) <= 2 for a, b in zip(begins, half))
 
 
 @pytest.mark.parametrize('cls', CLASSES)

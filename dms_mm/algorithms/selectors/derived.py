@@ -24,8 +24,7 @@ class DerivedBank(TopkBank):
         return found
 
     def soft_counts(self) -> Tensor:
-        hard = self.hard_counts().double()
-        soft = torch.zeros_like(hard).index_add(0, self.segment, self.soft().double())
+        hard, soft = self.hard_counts().double(), self._summed(self.soft())
         return torch.where(self.hardened, hard, hard + (soft - soft.detach()))
 
     @torch.no_grad()
@@ -34,6 +33,11 @@ class DerivedBank(TopkBank):
         kept = torch.minimum(torch.maximum(counts, self.min_keep), self.size)
         self.ratio.copy_(1 - kept.double() / self.size)
 
+    def _summed(self, values: Tensor) -> Tensor:
+        """(U,) float64, the sum of (N,) values over each unit."""
+        zero = torch.zeros(len(self.size), dtype=torch.float64, device=values.device)
+        return zero.index_add(0, self.segment, values.double())
+
     def clamp(self) -> None:
         """Nothing: logits are not bounded."""
 
@@ -41,6 +45,9 @@ class DerivedBank(TopkBank):
 class DrawnBank(DerivedBank):
     """Masks are drawn anew in every step, by noise that is a function of a seed and the number of the step alone: the
     same on all ranks and devices, and after a resume.
+
+    What counts for the budget, and as the present structure, are the expected counts: rounded, with the likeliest of the
+    elements. A search so begins near half of every width.
 
     Args:
         temperature: of the softmax whose derivative stands for the one of the draw.
@@ -78,6 +85,12 @@ class DrawnBank(DerivedBank):
         trained = self.trained
         noise = torch.empty(trained.shape, dtype=torch.float64).exponential_(generator=generator).log().neg()
         return noise.to(trained.device, trained.dtype)
+
+    def soft_counts(self) -> Tensor:
+        return self._summed(self.soft())
+
+    def soft_keep(self) -> Tensor:
+        return self.soft().double()
 
     def showing(self) -> Tensor:
         return self.mask >= 0.5

@@ -17,8 +17,6 @@ class MES(DrawnBank):
     """Every element stays or goes by a two-way Gumbel-softmax of its own, hard forward: (N, 2) logits of going and of
     staying (table 2).
 
-    The structure at present is what stays without noise; its counts have the gradient of the probabilities to stay.
-
     Args:
         start: the logit of staying, as it begins.
     """
@@ -37,21 +35,17 @@ class MES(DrawnBank):
     def first_logits(self) -> Tensor:
         return torch.tensor([0.0, self.at_start]).repeat(len(self.segment), 1)
 
-    def _numbers(self, bools: Tensor) -> Tensor:
-        """(U,) how many of (N,) are true in each unit."""
-        return torch.zeros_like(self.size).index_add(0, self.segment, bools.long())
-
     def derive(self) -> None:
         margin = self.trained[:, 1] - self.trained[:, 0]
         self.rank = segment_ranks(margin, self.segment, self.start, self.size)
-        self.show_counts(self._numbers(margin >= 0))
+        self.show_counts(self._summed(torch.sigmoid(margin)))
         self.noise = self.gumbel()
 
     def masks_of(self, trained: Tensor) -> Tensor:
         drawn = (trained + self.noise) / self.tau
         stays = torch.sigmoid(drawn[:, 1] - drawn[:, 0])
         hard = stays.detach() >= 0.5
-        if bool((self._numbers(hard) < self.min_keep).any()):
+        if bool((self._summed(hard) < self.min_keep).any()):
             # A layer without channels computes nothing: the likeliest of them stay.
             place = segment_ranks(drawn[:, 1] - drawn[:, 0], self.segment, self.start, self.size)
             least = 1 - (self.min_keep.to(place.dtype) + 0.5) / self.size

@@ -16,8 +16,6 @@ class SNS(DrawnBank):
     """A unit's count is drawn by a Gumbel-softmax over all counts from ``min_keep`` to N, hard forward; so many of its
     most important elements stay (table 2).
 
-    The structure at present has the likeliest counts, with the gradient of the expected ones.
-
     Args:
         start: the logit of the full count, as it begins.
     """
@@ -75,7 +73,7 @@ class SNS(DrawnBank):
 
     def derive(self) -> None:
         super().derive()
-        self.show_counts(self._likeliest(self.trained.detach()))
+        self.show_counts(self._summed(self._relaxed(self.trained.detach())))
         self.noise = self.gumbel()
 
     def masks_of(self, trained: Tensor) -> Tensor:

@@ -1,0 +1,11 @@
+# Gradient-estimate top-k in the place of the differentiable one.
+_base_ = './search.py'
+
+model = dict(
+    space=dict(selector=dict(type='dms_mm.GET')),
+    search=dict(
+        rule=dict(
+            type='dms_mm.PaperRule', optimizer=dict(type='dms_mm.RMSpropTF', lr=3e-4, alpha=0.9, eps=1e-3, momentum=0.9)
+        )
+    ),
+)
