@@ -46,8 +46,8 @@ class DrawnBank(DerivedBank):
     """Masks are drawn anew in every step, by noise that is a function of a seed and the number of the step alone: the
     same on all ranks and devices, and after a resume.
 
-    What counts for the budget, and as the present structure, are the expected counts: rounded, with the likeliest of the
-    elements. A search so begins near half of every width.
+    What counts for the budget, and as the present structure, are the expected counts: rounded, with the likeliest of
+    the elements. So a search begins near half of every width.
 
     Args:
         temperature: of the softmax whose derivative stands for the one of the draw.

@@ -37,7 +37,7 @@ class MES(DrawnBank):
 
     def derive(self) -> None:
         margin = self.trained[:, 1] - self.trained[:, 0]
-        self.rank = segment_ranks(margin, self.segment, self.start, self.size)
+        self.rank = segment_ranks(margin, self.segment, self.start, self.size).to(self.mask.dtype)
         self.show_counts(self._summed(torch.sigmoid(margin)))
         self.noise = self.gumbel()
 
