@@ -151,7 +151,9 @@ class TopkBank(nn.Module):
     @property
     def trained(self) -> Tensor:
         """What a rule moves; (U,) ratios here."""
-        return self.get_buffer(self.trains)
+        found = self._buffers[self.trains]
+        assert found is not None
+        return found
 
     @torch.no_grad()
     def refresh(self) -> None:
