@@ -124,7 +124,10 @@ class SearchSpace:
         return {name: counter.count(keep, self.bank) for name, counter in self.counters.items()}
 
     def soft_resource(self, name: str) -> Tensor:
-        """() float64 scalar: the present hard count with the soft gradient (section 3.2)."""
+        """() float64 scalar: the present hard count with the soft gradient (section 3.2).
+
+        With selectors that draw their masks, the expected count.
+        """
         if name not in self.counters:
             known = ', '.join(self.counters)
             raise KeyError(f'no resource {name!r};{nearest(name, self.counters)} resources are: {known}')

@@ -3,5 +3,5 @@ _base_ = './search.py'
 
 model = dict(
     space=dict(selector=dict(type='dms_mm.SNS')),
-    search=dict(rule=dict(type='dms_mm.PaperRule', optimizer=dict(type='Adam', lr=0.02))),
+    search=dict(rule=dict(type='dms_mm.PaperRule', optimizer=dict(type='Adam', lr=0.1))),
 )

@@ -29,7 +29,7 @@ class Search:
         target: ``{'macs': 0.5}``; at most 1.0 is a share of the supernet, above it an absolute count per sample.
             Several entries are met together. Every registered resource may be named.
         total_steps: calls of :meth:`step` in the whole search.
-        rule: how the ratios move: a registered name (``'balanced'``, ``'paper'``), or
+        rule: how what the selector trains moves: a registered name (``'balanced'``, ``'paper'``), or
             ``dict(type='BalancedRule', travel=1.5)``. Options beside those named here are the rule's, too.
         warmup: share of the steps that train weights and importance alone.
         ramp: share of the steps, after the warm-up, in which the target falls from supernet to budget (eq. 10).
@@ -43,7 +43,8 @@ class Search:
         targets: resource -> absolute target.
 
     Raises:
-        ValueError: unknown rule, option or resource, or a target that no structure of the space reaches.
+        ValueError: unknown rule, option or resource, a target that no structure of the space reaches, or a rule that
+            can't train what the space's selector has.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Search:
         self.targets = parse_target(space, target)
         self.total_steps = int(total_steps)
         self.score, self.decay = score, decay
-        self.warmup = warmup
+        self.warmup, self.ramp, self.widths_only = warmup, ramp, widths_only
         beside = ['warmup', 'ramp', 'widths_only', 'epochs', 'decay', 'rule', 'score']
         self.rule = build(RULES, rule, self, what='rule', beside=beside, options=options)
         self.bank.remember('held', torch.zeros_like(self.bank.hardened))  # hard in the last phase alone

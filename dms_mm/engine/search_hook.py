@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
 
 from ..registry import HOOKS
 from .results import Meter, write_results
@@ -21,7 +22,7 @@ class DMSHook(Hook):
 
     Args:
         interval: iterations between two log entries of the structure.
-        by_epoch: the target changes at the begin of every epoch, not with every step.
+        by_epoch: the search's schedule goes by the epochs of the loop: a new target at the begin of each.
     """
 
     priority = 'ABOVE_NORMAL'
@@ -45,6 +46,10 @@ class DMSHook(Hook):
             return
         model = self._model(runner)
         every = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                'by_epoch=True of DMSHook needs a loop of epochs; set search=dict(epochs=...) with this one'
+            )
         epochs = runner.max_epochs if self.by_epoch else None
         search = model.start_search(max(1, runner.max_iters // every), epochs)
         runner.logger.info('search space:\n' + model.space.report())
