@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -171,24 +172,28 @@ class Search:
                 'after %d of %d steps the search itself had come to %s: widths are scaled to meet it. '
                 'Rule, rate and length do not suit this target', self.steps, self.total_steps, came,
             )  # fmt: skip
-        held = self.bank.get_buffer('held')
-        keep = self._near() if bool(held.any()) else None
-        if keep is None:
-            # What the last phase held leaves no structure near the target.
-            self.bank.hardened.masked_fill_(held, False)
-            keep = fit_counts(self.space, self.targets, low=self.rule.low)
+        keep = self._fitted()
         for unit in self.space.units.values():
             self.bank.harden(unit.index, keep[unit.start : unit.start + unit.size])
         return self.space.structure()
 
-    def _near(self) -> Tensor | None:
-        """(N,) bool: a structure within every target and at most 1% below one, with all that is hard as it is."""
-        try:
-            keep = fit_counts(self.space, self.targets, low=self.rule.low)
-        except ValueError:
-            return None
-        counts = {n: self.space.counters[n].count(keep, self.bank) for n in self.targets}
-        return keep if any(counts[n] >= 0.99 * goal for n, goal in self.targets.items()) else None
+    def _fitted(self) -> Tensor:
+        """(N,) bool: the structure within every target. What the last phase held stays, unless that is more than 1% off
+        and without it one comes nearer."""
+        held = self.bank.get_buffer('held')
+        stays: Tensor | None = None
+        if bool(held.any()):
+            with contextlib.suppress(ValueError):  # nothing fits with it
+                stays = fit_counts(self.space, self.targets, low=self.rule.low)
+            if stays is not None and self._filled(stays) >= 0.99:
+                return stays
+            self.bank.hardened.masked_fill_(held, False)
+        keep = fit_counts(self.space, self.targets, low=self.rule.low)
+        return keep if stays is None or self._filled(keep) > self._filled(stays) else stays
+
+    def _filled(self, keep: Tensor) -> float:
+        """What of the target that binds a structure uses."""
+        return max(self.space.counters[n].count(keep, self.bank) / goal for n, goal in self.targets.items())
 
     # -- resume
     def state_dict(self) -> dict[str, Tensor]:
