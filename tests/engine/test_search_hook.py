@@ -9,7 +9,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from dms_mm.engine.search_hook import DMSHook
 
 
-def begin(hook, loop, **runner):
+def begin(hook, loop):
     """The arguments with which a hook starts the search of a run of 5 epochs of 8 steps."""
     asked = []
 
@@ -17,8 +17,9 @@ def begin(hook, loop, **runner):
         asked.append((steps, epochs))
         return SimpleNamespace(targets={}, total_steps=steps, rule=None)
 
-    space = SimpleNamespace(report=str, supernet={})
-    given = dict(optim_wrapper=None, max_iters=40, max_epochs=5, logger=logging.getLogger(), **runner)
+    space = SimpleNamespace(report=str, supernet=dict(macs=1))
+    given = dict(optim_wrapper=None, iter=0, max_iters=40, max_epochs=5, logger=logging.getLogger())
+    given['message_hub'] = SimpleNamespace(runtime_info={})
     model = SimpleNamespace(start_search=start_search, space=space)
     hook.before_train(SimpleNamespace(model=model, train_loop=loop.__new__(loop), **given))
     return asked
