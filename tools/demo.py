@@ -110,7 +110,14 @@ def one(out: Path, data: str, seed: int) -> list[dict]:
         'train.py', 'configs/demo/search.py', '--work-dir', str(search), '--cfg-options', *options,
         log=out / 'search.log', stage=f'seed {seed}, search', steps=steps('search'),
     )  # fmt: skip
-    tool('uniform.py', 'configs/demo/search.py', str(uniform), '--depth', log=out / 'uniform.log', stage=f'seed {seed}, uniform')
+    tool(
+        'uniform.py',
+        'configs/demo/search.py',
+        str(uniform),
+        '--depth',
+        log=out / 'uniform.log',
+        stage=f'seed {seed}, uniform',
+    )
     rows = []
     for name, structure, seconds in (
         ('searched (DMS_np)', search / 'structure.json', searching),
