@@ -7,7 +7,8 @@ import torch
 
 import dms_mm
 from builders.small import searchable, train
-from dms_mm.algorithms.rules import BalancedRule, PaperRule, Rule
+from dms_mm.algorithms.rules import BalancedRule, BayesRule, PaperRule, Rule
+from dms_mm.algorithms.rules.surface import Surface
 from dms_mm.topk import TopkBank
 
 
@@ -28,6 +29,7 @@ def trajectory(space, search, steps, begin=0):
     ('name', 'cls', 'options'),
     [
         ('balanced', BalancedRule, dict(travel=3.0, momentum=0.9, clip=1.0, floor=0.1)),
+        ('bayes', BayesRule, dict(travel=3.0, clip=1.0, floor=0.1)),
         ('paper', PaperRule, dict(lr=0.05, weight=2.0)),
     ],
 )
@@ -137,3 +139,32 @@ def test_state_never_takes_the_place_of_something_else():
 def test_wrong_options_name_the_nearest_valid_one(options, message):
     with pytest.raises(ValueError, match=message):
         dms_mm.Search(searchable(), {'macs': 0.5}, 10, **options)
+
+
+def driven(rule, noise, signal=0.0, seed=0, steps=80):
+    """A search by a rule that is told ``signal`` and noise of a size in place of gradients."""
+    space = searchable()
+    search = dms_mm.Search(space, {'macs': 0.4}, steps, rule=rule, warmup=0.0, widths_only=0.0)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        share = Surface(search).share
+        value = signal + noise * torch.randn(len(space.units), generator=generator, dtype=torch.float64)
+        search.rule.step((value * share / (1 - space.bank.ratio.double()).clamp_min(0.05)).float())
+        space.bank.steps += 1
+        space.bank.refresh()
+    return space.bank.ratio.detach().clone(), search
+
+
+def test_noise_alone_hardly_moves_the_bayes_rule_and_a_signal_does():
+    uniform, search = driven('bayes', 0.0)
+    assert search.rule.confidence.eq(0).all()
+    moved = {
+        rule: [(driven(rule, 1.0, seed=s)[0] - uniform).norm() for s in range(3)] for rule in ('bayes', 'balanced')
+    }
+    assert sum(moved['bayes']) < 0.3 * sum(moved['balanced'])
+    unit = next(u for u in search.space.units.values() if u.kind == 'channel' and 'layer1' in u.name)
+    signal = torch.zeros(len(search.space.units), dtype=torch.float64)
+    signal[unit.index] = 1.0  # the loss grows as more of it goes
+    ratio, search = driven('bayes', 0.1, signal)
+    assert (uniform - ratio).argmax() == unit.index and uniform[unit.index] - ratio[unit.index] > 0.1
+    assert search.rule.confidence[unit.index] > 0.9

@@ -17,8 +17,8 @@ class BayesRule(Rule):
 
     The loss per nat of the resource, centred over the units, is averaged with weights that grow linearly with the
     step, so over about the last half of all steps. ``v_u`` is that average, ``s_u`` its standard error from the running
-    variance, ``S`` the spread of the averages over the units and ``tau^2 = max(0, S^2 - mean s^2)`` what of it is no
-    noise. A unit moves by ``v_u * c_u / S`` with its confidence ``c_u = tau^2 / (tau^2 + s_u^2)``: where nothing stands
+    variance, ``S`` the spread of the averages over the units and ``tau^2`` what of ``S^2`` is no noise: what is above
+    mean ``s^2`` and one standard deviation of what noise alone would show. A unit moves by ``v_u * c_u / S`` with its confidence ``c_u = tau^2 / (tau^2 + s_u^2)``: where nothing stands
     out of the noise, the structure stays at uniform scaling.
 
     Args:
@@ -50,7 +50,7 @@ class BayesRule(Rule):
         v, error = self._averaged(value - surface.mean(value))
         v = v - surface.mean(v)
         spread = surface.mean(v.square())
-        signal = (spread - surface.mean(error)).clamp_min(0)
+        signal = (spread - surface.mean(error) * (1 + surface.chance())).clamp_min(0)
         confidence = signal / (signal + error).clamp_min(1e-30)
         self.confidence.copy_(confidence * surface.free)
         direction = v * confidence / spread.sqrt().clamp_min(1e-15)

@@ -54,6 +54,11 @@ class Surface:
         weight = torch.where(self.free, self.share, torch.zeros_like(self.share))
         return (weight * values).sum() / weight.sum().clamp_min(1e-12)
 
+    def chance(self) -> float:
+        """Relative standard deviation of the spread of as many independent numbers as there are free units."""
+        weight = torch.where(self.free, self.share, torch.zeros_like(self.share))
+        return math.sqrt(2 * float(weight.square().sum() / weight.sum().square().clamp_min(1e-12)))
+
     @torch.no_grad()
     def land(self, move: Tensor, low: Tensor) -> None:
         """Move ``theta`` of the free units by ``move`` (U,), and all of them by one number more, so that the continuous
