@@ -82,6 +82,23 @@ class HeadUnit(ChannelUnit):
         return 4.0 * self.size
 
 
+@UNITS.register_module(name=['ExpertUnit', 'expert'])
+@dataclass(kw_only=True)
+class ExpertUnit(ChannelUnit):
+    """What a router chooses among: the experts of a mixture.
+
+    Attributes:
+        blocks: the modules of the experts in their order, if they are modules.
+    """
+
+    kind: ClassVar[str] = 'expert'
+    blocks: list[str] = field(default_factory=list)
+
+    @property
+    def temperature(self) -> float:
+        return 4.0 * self.size
+
+
 @UNITS.register_module(name=['HeadDimUnit', 'head_dim'])
 @dataclass(kw_only=True)
 class HeadDimUnit(ChannelUnit):

@@ -17,7 +17,7 @@ from .ranges import count_ranges, shorten
 FORMAT = 'dms_mm.structure'
 VERSION = 2
 MOST = 256  # entries of one parameter, module or unit
-WIDTHS = ('channel', 'head', 'head_dim')  # kinds of units that keep at least one element
+WIDTHS = ('channel', 'head', 'head_dim', 'expert')  # kinds of units that keep at least one element
 
 REWRITE = 'Take the file as the search or `dms slim` wrote it.'
 

@@ -31,10 +31,18 @@ Forward = Callable[..., Any]
 NEAREST = 0.501  # counts are whole numbers; the share of a sample in what is done once for a batch need not be one
 
 
+def _grouped_flops(x: Any, w: Any, *args: Any, out_shape: Any = None, **kwargs: Any) -> int:
+    """Every row meets one matrix."""
+    return 2 * int(np.prod(x)) * int(w[-1])
+
+
+GROUPED = {torch.ops.aten._grouped_mm: _grouped_flops}
+
+
 @contextlib.contextmanager
 def counted() -> Iterator[FlopCounterMode]:
     """Torch's counter, and no kernels inside that it doesn't know."""
-    with no_fastpath(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with no_fastpath(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False, custom_mapping=GROUPED) as counter:
         yield counter
 
 

@@ -71,6 +71,21 @@ class Gate:
 
 
 @dataclass
+class Choice:
+    """Scores of the positions ``ids`` enter the ``nth`` softmax or top-k over ``size`` of them in a call of ``module``.
+
+    ``reason`` is why they stay where nothing comes of it that names them.
+    """
+
+    module: str
+    operator: str
+    size: int
+    nth: int
+    ids: IntArray
+    reason: str
+
+
+@dataclass
 class Trace:
     """What a forward says about a model's structure.
 
@@ -84,6 +99,10 @@ class Trace:
     products: list[tuple[str, IntArray]] = field(default_factory=list)  # the same for reshaped weights
     grouped: dict[str, str] = field(default_factory=dict)  # weight of a grouped conv -> 'groups' | 'width'
     costs: list[Cost] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)  # where scores take the logarithms of masks
+    chosen: list[tuple[IntArray, int]] = field(default_factory=list)  # so many of these at once
+    picked: dict[str, tuple[IntArray, int]] = field(default_factory=dict)  # module -> which of these runs it
+    multiples: list[tuple[IntArray, int]] = field(default_factory=list)  # a kernel takes so many of these at a time
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
     normed: dict[str, tuple[str, int]] = field(
         default_factory=dict
