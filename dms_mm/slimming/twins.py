@@ -26,6 +26,7 @@ from .followed import choices
 from .plan import Plan
 from .skeleton import duplicate
 from .slim import fitting_slim
+from .trials import with_all_experts
 
 Forward = Callable[..., Any]
 NEAREST = 0.501  # counts are whole numbers; the share of a sample in what is done once for a batch need not be one
@@ -202,6 +203,9 @@ class Twins:
     def of_masked(self, keep: IntArray, training: bool) -> tuple[list[Tensor], Results | None]:
         """Outputs of the masked model, and what it chose where data decide."""
         masked = self.masked(keep)
+        if not np.array_equal(keep, with_all_experts(self.plan.units, keep)):
+            # Without some of the experts the others have other numbers.
+            return self.run(masked, training), None
         with self._choices(masked, None) as noted:
             return self.run(masked, training), noted
 

@@ -42,13 +42,16 @@ def picked(
 ) -> None:
     """A result that has numbers of its first operand; those of the others say which, ``by`` dimension of the first."""
     (x, places), others = operands[0], operands[1:]
-    by = dict(by or {})
-    loose = {d for d, p in enumerate(places) if p is None and not (d in by and picks(ledger, x, d, by[d]))}
+    by = by or {}
+    acting = {d for d, p in enumerate(places) if p is None}
+    loose = {d for d in acting if d not in by or not picks(ledger, x, d, by[d])}
     ledger.freeze(touching(ledger, x, loose), acted)
     for y, at in others:
         ledger.freeze(touching(ledger, y, {d for d, p in enumerate(at) if p is None}), acted)
     entries, copies = join(ledger, operands, acted)
-    ledger.put(out, entries, None, zero_makers(ledger, operands, entries, [frozenset({0})]), copies)
+    # What is picked of a parameter's matrices is a parameter still.
+    source = ledger.source(x) if acting and not loose else None
+    ledger.put(out, entries, source, zero_makers(ledger, operands, entries, [frozenset({0})]), copies)
 
 
 @rule('index_select')
