@@ -20,17 +20,10 @@ def chosen_among(trace: Trace) -> dict[int, int]:
 
 def modules_of(trace: Trace, roots: Sequence[int]) -> list[str]:
     """The module that runs for each of ``roots``, entries of one list in its order; none if there is no such list."""
-    of_list: dict[str, IntArray] = {}
-    for path, (line, place) in trace.picked.items():
+    for parent, line in trace.experts.items():
         own = _roots(trace, line)
-        if place < len(own) and own[place] in roots:
-            of_list.setdefault(path.rpartition('.')[0], line)
-    for parent, line in of_list.items():
-        own = _roots(trace, line)
-        modules = [f'{parent}.{own.index(root)}' for root in roots if root in own]
-        holders = {path for name in trace.params for path in _above(name)}
-        if len(modules) == len(roots) and holders.issuperset(modules) and f'{parent}.{len(roots)}' not in holders:
-            return modules
+        if set(own) == set(roots):
+            return [f'{parent}.{own.index(root)}' for root in roots]
     return []
 
 
@@ -47,8 +40,3 @@ def _roots(trace: Trace, ids: IntArray) -> list[int]:
     """Representatives of simple elements, in their order."""
     found: list[int] = trace.elements.parts(ids).max(-1).tolist()
     return found
-
-
-def _above(name: str) -> list[str]:
-    parts = name.split('.')
-    return ['.'.join(parts[:k]) for k in range(1, len(parts))]

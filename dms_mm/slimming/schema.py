@@ -75,7 +75,7 @@ class StructureFile(_Strict):
     attributes: dict[Name, dict[Filled, Attribute]] = {}
     removed: Annotated[list[Filled], FailFast()] = []
     dropped: Annotated[list[Filled], FailFast()] = []
-    renumber: bool = False
+    renumber: bool | list[Filled] = False
     outputs: dict[Filled, Place | Filled | Annotated[list[Place | Filled | None], Field(max_length=64)]] = {}
     units: dict[Filled, UnitEntry] = {}
     resources: dict[Filled, Count] = {}
@@ -204,7 +204,7 @@ def _check_units(units: Mapping[str, Any], removed: int) -> None:
         kept = counted(unit['keep'], unit['size'], 'units', name, 'keep')
         if not kept and unit['kind'] in WIDTHS:
             raise fail('nothing is kept', 'units', name, 'keep')
-        lost += unit['size'] - kept if unit['kind'] not in WIDTHS else 0
+        lost += unit['size'] - kept if unit['kind'] not in WIDTHS or unit['kind'] == 'expert' else 0
         blocks += unit['size'] - kept if unit['kind'] == 'depth' else 0
     # A block inside of a removed one is not named.
     if units and (removed > lost or (blocks and not removed)):

@@ -102,6 +102,9 @@ class Trace:
     choices: list[Choice] = field(default_factory=list)  # where scores take the logarithms of masks
     chosen: list[tuple[IntArray, int]] = field(default_factory=list)  # so many of these at once
     picked: dict[str, tuple[IntArray, int]] = field(default_factory=dict)  # module -> which of these runs it
+    numbered: list[IntArray] = field(default_factory=list)  # a number that is one of these was read or compared with
+    matched: list[IntArray] = field(default_factory=list)  # and picked something of a tensor
+    experts: dict[str, IntArray] = field(default_factory=dict)  # list of modules -> which of these runs each
     multiples: list[tuple[IntArray, int]] = field(default_factory=list)  # a kernel takes so many of these at a time
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
     normed: dict[str, tuple[str, int]] = field(

@@ -14,6 +14,7 @@ from .decisions import Results, undecided
 from .dispatch import TraceError, Tracer
 from .findings import Trace
 from .holders import leaves
+from .experts import tie_experts
 from .ledger import Ledger, tensors_of
 from .process import same_process
 from .running import Forward, call_forward, plain_outputs, record, run_fake
@@ -163,6 +164,7 @@ def _freeze_unnamed(result: Trace) -> None:
 
 def _close(model: nn.Module, result: Trace) -> None:
     """Freeze what no forward used, resolve the elements, and find the producers of what was reshaped."""
+    tie_experts(model, result)
     tie_unused(model, result)
     _freeze_projected(model, result)
     _freeze_unnamed(result)

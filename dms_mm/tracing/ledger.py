@@ -100,6 +100,8 @@ class Ledger:
     def note_named(self, number: int, line: IntArray) -> None:
         """What comes next in the running module may be picked by ``number``, one of ``line`` (n,)."""
         self.named = number, line, len(self.stack)
+        if not any(line is known for known in self.trace.numbered):
+            self.trace.numbered.append(line)
 
     # -- what a tensor's positions are
     @staticmethod

@@ -61,6 +61,7 @@ def picks_one(ledger: Ledger, x: Any, dim: int, place: int) -> bool:
         return False
     for ids in ledger.along(x, dim):
         ledger.elements.union(ids, line[: len(ids)])
+    ledger.trace.matched.append(line)
     return True
 
 
