@@ -71,7 +71,7 @@ def make_ownership(trace: Trace, units: Sequence[MutableUnit]) -> Ownership:
             for k, ids in enumerate(unit.roots):
                 lookup[elements.find(ids)] = unit.start + k
             if isinstance(unit, ExpertUnit):
-                experts += [(path, unit.start + k) for k, path in enumerate(unit.blocks)]
+                experts += [(path, unit.start + k) for k, paths in enumerate(unit.blocks) for path in paths]
         elif isinstance(unit, DepthUnit):
             blocks += [(path, unit.start + k) for k, path in enumerate(unit.blocks)]
     for path, element in blocks:

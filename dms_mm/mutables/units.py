@@ -88,11 +88,11 @@ class ExpertUnit(ChannelUnit):
     """What a router chooses among: the experts of a mixture.
 
     Attributes:
-        blocks: the modules of the experts in their order, if they are modules.
+        blocks: for each of them the entries of lists that run for it; none where they are parts of parameters.
     """
 
     kind: ClassVar[str] = 'expert'
-    blocks: list[str] = field(default_factory=list)
+    blocks: list[tuple[str, ...]] = field(default_factory=list)
 
     @property
     def temperature(self) -> float:

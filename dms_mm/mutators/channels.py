@@ -12,7 +12,7 @@ import numpy as np
 from ..mutables import ChannelUnit, DepthUnit, ExpertUnit, HeadDimUnit, HeadUnit
 from ..registry import nearest
 from ..tracing import Elements, Trace, layer_of
-from .experts import chosen_among, modules_of, steps_of
+from .experts import chosen_among, least_of, modules_of, steps_of
 from .pieces import Groups, parted
 from .settings import Overrides, check_matched, is_of_depth, make_unit, settings_of
 
@@ -164,9 +164,10 @@ def _unit(
     multiple = max(1, int(settings['round_to']) // width)
     places = dict(name=name, size=len(parts), min_keep=least, round_to=multiple, roots=parts)
     if issubclass(settings['type'], ExpertUnit):
-        at_once = chosen_among(trace)
-        places['min_keep'] = max(least, *(at_once[root] for root in roots))
-        places['blocks'] = modules_of(trace, roots) if width == 1 else []
+        least = max(least, least_of(trace, roots))
+        if least >= len(roots) or width > 1:
+            return None
+        places.update(min_keep=least, blocks=modules_of(trace, roots))
     unit: ChannelUnit = make_unit(settings, known, **places)
     return unit
 

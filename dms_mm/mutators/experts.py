@@ -1,4 +1,4 @@
-"""What a model chooses among, as units: how many are chosen at once, and the modules that run for the chosen."""
+"""What a model chooses among, as units: how many have to be left, and the modules that run for the chosen."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ import numpy as np
 from ..tracing import IntArray, Trace
 
 
-def chosen_among(trace: Trace) -> dict[int, int]:
-    """Simple elements that something is chosen among, and the most that are chosen at once."""
-    counts: dict[int, int] = {}
+def chosen_among(trace: Trace) -> set[int]:
+    """Simple elements that something is chosen among."""
+    return {root for ids, _ in trace.chosen for root in _roots(trace, ids)}
+
+
+def least_of(trace: Trace, roots: Sequence[int]) -> int:
+    """How many of ``roots`` have to be left, so that there are as many as are chosen at once, with those that stay."""
+    frozen = trace.elements.frozen_mask()
+    least = 1
     for ids, count in trace.chosen:
-        for root in _roots(trace, ids):
-            counts[root] = max(count, counts.get(root, 0))
-    return counts
+        own = np.array(_roots(trace, ids))
+        if np.isin(own, roots).any():
+            least = max(least, count - int(((own < 0) | frozen[own]).sum()))
+    return least
 
 
-def modules_of(trace: Trace, roots: Sequence[int]) -> list[str]:
-    """The module that runs for each of ``roots``, entries of one list in its order; none if there is no such list."""
+def modules_of(trace: Trace, roots: Sequence[int]) -> list[tuple[str, ...]]:
+    """The modules that run for each of ``roots``, entries of lists; none if there are no such lists."""
+    found: list[list[str]] = [[] for _ in roots]
     for parent, line in trace.experts.items():
         own = _roots(trace, line)
-        if set(own) == set(roots):
-            return [f'{parent}.{own.index(root)}' for root in roots]
-    return []
+        for k, root in enumerate(roots):
+            found[k] += [f'{parent}.{own.index(root)}'] if root in own else []
+    return [tuple(paths) for paths in found] if any(found) else []
 
 
 def steps_of(trace: Trace, roots: Sequence[int]) -> int:

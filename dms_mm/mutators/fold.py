@@ -10,7 +10,16 @@ from __future__ import annotations
 from torch import nn
 
 from ..topk import TopkBank
-from .forwards import Compact, MaskedChoice, MaskedConvolution, MaskedNorm, guard, mask_recurrent, replace_forward, restore
+from .forwards import (
+    Compact,
+    MaskedChoice,
+    MaskedConvolution,
+    MaskedNorm,
+    guard,
+    mask_recurrent,
+    replace_forward,
+    restore,
+)
 from .products import Fold, OutputMask
 from .stores import FOLDS, fold_store, plain_stores, raw_parameters
 

@@ -177,7 +177,15 @@ class Replicate:
 
 
 Forward = MaskedNorm | MaskedConvolution | MaskedChoice | Compact
-OWN = (MaskedNorm, MaskedConvolution, MaskedChoice, Compact, MaskedRecurrent, StoredWeights, Replicate)  # attributes put on modules
+OWN = (
+    MaskedNorm,
+    MaskedConvolution,
+    MaskedChoice,
+    Compact,
+    MaskedRecurrent,
+    StoredWeights,
+    Replicate,
+)  # attributes put on modules
 
 
 def _whole(bank: TopkBank, units: Sequence[int]) -> bool:

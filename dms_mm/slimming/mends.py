@@ -44,12 +44,12 @@ def chosen_counts(plan: Plan, model: nn.Module) -> list[Mend]:
     mends = []
     for unit in (unit for unit in plan.units if isinstance(unit, ExpertUnit)):
         line = np.arange(unit.start, unit.start + unit.size)[:, None]
-        holders = {choice.module for choice in plan.trace.choices if same_owners([plan.owner(choice.ids)], [line])}
+        holders = {choice.module for choice in plan.trace.choices if _is_line(plan.owner(choice.ids), line)}
         others = set()
         for name, owners in plan.owners.items():
             path = name.rpartition('.')[0]
             for owner, size in zip(owners, plan.shapes[name]):
-                if owner is not None and same_owners([owner], [line]):
+                if owner is not None and _is_line(owner, line):
                     holders.add(path)
                 elif size == unit.size:
                     others.add(path)
@@ -57,6 +57,11 @@ def chosen_counts(plan: Plan, model: nn.Module) -> list[Mend]:
             sizes = stored_sizes(model, path)
             mends += [Mend(path, name, index, n, [line]) for name, index, n in sizes if n == unit.size]
     return mends
+
+
+def _is_line(owner: IntArray, line: IntArray) -> bool:
+    """The positions of a dimension are the elements of a whole unit, in their order."""
+    return np.array_equal(owner[:, (owner >= 0).any(0)], line)
 
 
 def norm_widths(plan: Plan, model: nn.Module) -> list[Mend]:

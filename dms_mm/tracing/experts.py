@@ -17,7 +17,7 @@ def tie_experts(model: nn.Module, trace: Trace) -> None:
     Which of them runs for how many positions the data decide: of one width, what they compute together does not depend
     on it. One that the forward did not call is like those that it did.
     """
-    for path, (line, place) in trace.picked.items():
+    for path, line in trace.picked.items():
         parent = path.rpartition('.')[0]
         if parent not in trace.experts and not _tie_list(model, trace, parent, line):
             trace.elements.freeze(line, UNLIKE)

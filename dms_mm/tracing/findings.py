@@ -101,7 +101,7 @@ class Trace:
     costs: list[Cost] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)  # where scores take the logarithms of masks
     chosen: list[tuple[IntArray, int]] = field(default_factory=list)  # so many of these at once
-    picked: dict[str, tuple[IntArray, int]] = field(default_factory=dict)  # module -> which of these runs it
+    picked: dict[str, IntArray] = field(default_factory=dict)  # module, called by its number -> what that is one of
     numbered: list[IntArray] = field(default_factory=list)  # a number that is one of these was read or compared with
     matched: list[IntArray] = field(default_factory=list)  # and picked something of a tensor
     experts: dict[str, IntArray] = field(default_factory=dict)  # list of modules -> which of these runs each

@@ -12,9 +12,9 @@ from . import carriers, wholes
 from .caches import forget, kept_before
 from .decisions import Results, undecided
 from .dispatch import TraceError, Tracer
+from .experts import tie_experts
 from .findings import Trace
 from .holders import leaves
-from .experts import tie_experts
 from .ledger import Ledger, tensors_of
 from .process import same_process
 from .running import Forward, call_forward, plain_outputs, record, run_fake

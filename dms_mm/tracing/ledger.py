@@ -79,7 +79,7 @@ class Ledger:
         callers = (caller + '.' if caller else '' for caller in reversed(self.called))
         inside = (name for caller in callers for name in names if name.startswith(caller))
         if self.named is not None and len(self.stack) == self.named[2] and path.endswith(f'.{self.named[0]}'):
-            self.trace.picked.setdefault(path, (self.named[1], self.named[0]))
+            self.trace.picked.setdefault(path, self.named[1])
         self.stack.append(path)
         self._asked = {key: n for key, n in self._asked.items() if key[0] != path}
         self.called.append(next(inside, path))
@@ -91,7 +91,7 @@ class Ledger:
             self.named = None
 
     def ask(self, operator: str, size: int) -> None:
-        """A softmax or choice over ``size`` positions is asked for by name: which one it is for every running module."""
+        """A softmax or choice over ``size`` positions is asked for by name: which one it is in every running module."""
         for path in dict.fromkeys(self.stack):
             key = path, operator, size
             self.asked[path] = operator, size, self._asked.get(key, 0)

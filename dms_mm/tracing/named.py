@@ -102,9 +102,7 @@ def _counts(
     return True
 
 
-def _compares(
-    ledger: Ledger, name: str, out: Any, given: Sequence[Any], line: IntArray, args: Sequence[Any]
-) -> bool:
+def _compares(ledger: Ledger, name: str, out: Any, given: Sequence[Any], line: IntArray, args: Sequence[Any]) -> bool:
     """Whether a position is named: a number, or each of the first so many, as one-hot encodings have them."""
     if name != 'eq':
         return False

@@ -19,7 +19,7 @@ from dms_mm.tracing import TraceError, call_forward, trace
 MODELS = {name: make for name, kind, make in KINDS if kind == 16}
 UNITS = {
     'nonzero': ['embed', 'hidden'],
-    'mixture of experts': ['embed', *(f'attention.experts.{k}.0' for k in range(4))],
+    'mixture of experts': ['embed', 'attention.gate/expert', 'attention.experts.0.0'],
     'numbers in float tensors': ['stem', 'tail'],
     'a list of images': ['body.stem', 'body.tail'],
 }

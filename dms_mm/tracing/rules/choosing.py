@@ -85,9 +85,9 @@ def maximum(ledger: Ledger, out: Any, x: Any, dim: Any = None, *args: Any, **kwa
 
 @rule('nonzero')
 def nonzero(ledger: Ledger, out: Any, x: Any) -> None:
-    """Of a line, the numbers of its positions; of more, places that freeze what is there."""
+    """Of a line that is zero where it is dead, the numbers of its positions; of more, places that freeze it."""
     entries = ledger.entries(x)
-    if x.ndim == 1 and len(entries) == 1:
+    if x.ndim == 1 and len(entries) == 1 and ledger.makers(x) == frozenset():
         name_positions(out, entries[0][1])
     else:
         ledger.freeze(entries, 'places among pruned positions')

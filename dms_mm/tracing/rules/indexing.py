@@ -37,9 +37,7 @@ def embedding_bag(ledger: Ledger, out: Any, weight: Any, *args: Any, **kwargs: A
             ledger.put(result, columns, None, ledger.makers(weight) if k == 0 else None)
 
 
-def picked(
-    ledger: Ledger, out: Any, operands: list[Operand], acted: str, by: Mapping[int, Any] | None = None
-) -> None:
+def picked(ledger: Ledger, out: Any, operands: list[Operand], acted: str, by: Mapping[int, Any] | None = None) -> None:
     """A result that has numbers of its first operand; those of the others say which, ``by`` dimension of the first."""
     (x, places), others = operands[0], operands[1:]
     by = by or {}
