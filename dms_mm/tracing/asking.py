@@ -1,4 +1,4 @@
-"""Softmaxes and choices as a forward asks for them by name, which is where masks can get at their scores."""
+"""Softmaxes, sigmoids and choices as a forward asks for them by name, which is where masks can get at their scores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from .ledger import Ledger
 OPERATORS: dict[Any, str] = {
     **dict.fromkeys((functional.softmax, torch.softmax, Tensor.softmax), 'softmax'),
     **dict.fromkeys((torch.topk, Tensor.topk), 'topk'),
+    **dict.fromkeys((functional.sigmoid, torch.sigmoid, Tensor.sigmoid), 'sigmoid'),
 }
+PLACES = {'softmax': 1, 'topk': 2}  # of the dimension, among the arguments
 
 
 def asked_for(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, int] | None:
@@ -24,7 +26,7 @@ def asked_for(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tu
     x = args[0] if args else kwargs.get('input')
     if operator is None or not isinstance(x, Tensor) or not x.ndim:
         return None
-    place = 1 if operator == 'softmax' else 2
+    place = PLACES.get(operator, len(args))
     dim = args[place] if len(args) > place else kwargs.get('dim', -1)
     return (operator, int(x.shape[-1])) if dim in (-1, x.ndim - 1) else None
 

@@ -70,9 +70,9 @@ class Gate:
     size: int
 
 
-@dataclass
+@dataclass(eq=False)
 class Choice:
-    """Scores of the positions ``ids`` enter the ``nth`` softmax or top-k over ``size`` of them in a call of ``module``.
+    """Scores of the positions ``ids`` enter the ``nth`` softmax, sigmoid or top-k over ``size`` of them in a ``module``.
 
     ``reason`` is why they stay where nothing comes of it that names them.
     """

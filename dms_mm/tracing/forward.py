@@ -157,9 +157,11 @@ def _freeze_projected(model: nn.Module, result: Trace) -> None:
 def _freeze_unnamed(result: Trace) -> None:
     """What a softmax is over stays, unless something is chosen by it: only then what is left is known to go on."""
     chosen = set(np.unique(result.elements.find(np.concatenate([[], *(ids for ids, _ in result.chosen)]).astype(int))))
-    for choice in result.choices:
+    for choice in list(result.choices):
         if not chosen.issuperset(result.elements.find(choice.ids).tolist()):
-            result.elements.freeze(choice.ids, choice.reason)
+            result.choices.remove(choice)
+            if choice.operator != 'sigmoid':
+                result.elements.freeze(choice.ids, choice.reason)
 
 
 def _close(model: nn.Module, result: Trace) -> None:

@@ -48,6 +48,20 @@ class ByScores(Stacked):
         return value.softmax(-1), index
 
 
+class BySigmoids(Stacked):
+    """Scores by themselves; a bias that is no share of them balances the choice."""
+
+    def __init__(self, *args: int) -> None:
+        super().__init__(*args)
+        self.register_buffer('balance', torch.linspace(0, 2, len(self.router.weight)))
+
+    def route(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores = functional.linear(x, self.router.weight).sigmoid()
+        index = (scores + self.balance).topk(2, -1, sorted=False)[1]
+        value = scores.gather(1, index)
+        return value / value.sum(-1, keepdim=True), index
+
+
 class OneOnly(Stacked):
     """A switch: each token goes to one expert."""
 

@@ -17,6 +17,7 @@ MIXTURES = {
     'a list, those that are hit': made.Listed,
     'stacked': made.Stacked,
     'stacked, by scores': made.ByScores,
+    'stacked, by sigmoids': made.BySigmoids,
     'stacked, a switch': made.OneOnly,
     'stacked, the best': made.ByBest,
 }
@@ -104,7 +105,9 @@ def test_soft_masks_and_their_gradients_are_those_of_masked_shares():
         torch.testing.assert_close(grad[unit.start : unit.start + unit.size], want, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize('name', ['stacked', 'stacked, by scores', 'stacked, a switch', 'a list, those that are hit'])
+@pytest.mark.parametrize(
+    'name', ['stacked', 'stacked, by scores', 'stacked, by sigmoids', 'stacked, a switch', 'a list, those that are hit']
+)
 def test_gradients_are_differences(name):
     space = dms_mm.make_searchable(mixture(name), tokens())
     softened(space)

@@ -15,6 +15,7 @@ from ..ledger import Ledger, tensors_of
 from ..named import name_positions
 from .along import act_along
 from .layout import align, dims_of, touching, wrap
+from .pointwise import pointwise
 from .products import contract, zero_where
 from .reductions import extremum
 from .table import rule
@@ -63,6 +64,15 @@ def softmax(ledger: Ledger, out: Any, x: Any, dim: int, *args: Any, **kwargs: An
         ledger.put(out, entries, None, frozenset())
     else:
         act_along(ledger, out, x, {wrap(dim, x.ndim)}, CHOICE)
+
+
+@rule('sigmoid')
+def sigmoid(ledger: Ledger, out: Any, x: Any) -> None:
+    """Of scores by which something is chosen, masks weigh the odds."""
+    pointwise(ledger, out, x, operator='sigmoid')
+    entries = _scored(x, x.ndim - 1)
+    if entries:
+        _mask_scores(ledger, x, 'sigmoid', entries)
 
 
 @rule('topk')
