@@ -14,7 +14,7 @@ from .decisions import DECIDING, Decisions, by_positions, without_data
 from .findings import Call, Entries, Trace
 from .flow import flow_of
 from .ledger import Ledger, tensors_of
-from .named import follow_names, names_of
+from .named import follow_names, name_hits, names_of
 from .numbers import Known, arguments_of, made_of_numbers, numbers_of, start_of
 from .residual import follow
 from .rules.constants import CONSTANTS
@@ -176,7 +176,7 @@ class Tracer(TorchDispatchMode):
             pointwise(self.ledger, out, *args, operator=name.partition('::')[2], **kwargs)
         elif handler is not None:
             handler(self.ledger, out, *args, **kwargs)
-        elif tensors_of(out):
+        elif tensors_of(out) and not (name == 'aten::nonzero' and name_hits(args[0], out)):
             touched: list[Entries] = [e for x in tensors_of((args, kwargs)) if (e := Ledger.entries(x))]
             if touched:
                 self.ledger.trace.unknown.setdefault(name, self.ledger.where())

@@ -72,7 +72,7 @@ class Gate:
 
 @dataclass(eq=False)
 class Choice:
-    """Scores of the positions ``ids`` enter the ``nth`` softmax, sigmoid or top-k over ``size`` of them in a ``module``.
+    """Scores of positions ``ids`` enter the ``nth`` softmax, sigmoid or top-k over ``size`` of them in a ``module``.
 
     ``reason`` is why they stay where nothing comes of it that names them.
     """

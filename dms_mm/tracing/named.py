@@ -65,6 +65,15 @@ def picks_one(ledger: Ledger, x: Any, dim: int, place: int) -> bool:
     return True
 
 
+def name_hits(x: Any, out: Any) -> bool:
+    """The numbers of what is not zero are names, where ``x`` is a line that is zero where it is dead."""
+    entries = Ledger.entries(x)
+    if x.ndim != 1 or len(entries) != 1 or Ledger.makers(x) != frozenset():
+        return False
+    name_positions(out, entries[0][1])
+    return True
+
+
 def follow_names(ledger: Ledger, name: str, out: Any, args: Sequence[Any], kwargs: Any) -> None:
     """Note what an operator makes of names among its tensors."""
     results = tensors_of(out)

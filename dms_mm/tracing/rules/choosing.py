@@ -93,17 +93,6 @@ def maximum(ledger: Ledger, out: Any, x: Any, dim: Any = None, *args: Any, **kwa
         extremum(ledger, out, x, dim, *args, **kwargs)
 
 
-@rule('nonzero')
-def nonzero(ledger: Ledger, out: Any, x: Any) -> None:
-    """Of a line that is zero where it is dead, the numbers of its positions; of more, places that freeze it."""
-    entries = ledger.entries(x)
-    if x.ndim == 1 and len(entries) == 1 and ledger.makers(x) == frozenset():
-        name_positions(out, entries[0][1])
-    else:
-        ledger.freeze(entries, 'places among pruned positions')
-    ledger.put(out, [])
-
-
 @rule('_grouped_mm')
 def grouped_mm(ledger: Ledger, out: Any, x: Any, w: Any, offs: Any = None, *args: Any, **kwargs: Any) -> None:
     """Rows of ``x`` up to each offset times the matrix of their group: the experts of a mixture."""
@@ -113,10 +102,13 @@ def grouped_mm(ledger: Ledger, out: Any, x: Any, w: Any, offs: Any = None, *args
         return ledger.put(out, [])
     contract(ledger, x, 1, w, 1, GROUPED)
     groups, ends = touching(ledger, w, {0}), touching(ledger, offs, {0})
+    if not getattr(offs, '_dms_ends', False):
+        # Rows of a group that is dead would go to the next one.
+        ledger.freeze(ends, f'{GROUPED} of groups that may have rows when they are dead')
     align(ledger, [[ids for _, ids in groups], [ids for _, ids in ends]], f'{GROUPED} of fixed groups')
-    rows, columns = ledger.along(x, 0), ledger.along(w, 2)
+    ledger.freeze(touching(ledger, x, {0}), f'rows of {GROUPED}')
+    columns = ledger.along(w, 2)
     for ids in (*ledger.along(w, 1), *columns):
         ledger.trace.multiples.append((ids, max(1, ALIGNMENT // w.element_size())))
-    makers = zero_where(ledger, [(x, rows), (w, columns)])
-    ledger.put(out, [*((0, ids) for ids in rows), *((1, ids) for ids in columns)], None, makers)
-    ledger.cost(1, [(x, 0), (x, 1), (w, 2)])
+    ledger.put(out, [(1, ids) for ids in columns], None, zero_where(ledger, [(w, columns)]))
+    ledger.cost(x.shape[0], [(x, 1), (w, 2)])

@@ -84,6 +84,8 @@ def cumsum(ledger: Ledger, out: Any, x: Any, dim: int, *args: Any, **kwargs: Any
         if not ledger.request(x, ids):
             ledger.freeze([(own, ids)], 'a running sum over pruned positions')
     ledger.put(out, ledger.entries(x), None, ledger.makers(x) if passed else None, ledger.free(x) - gone)
+    # Of counts it is where each position's ends; what is dead has none.
+    out._dms_ends = x.ndim == 1 and ledger.makers(x) == frozenset()
 
 
 for _names, _where, _zero in (
