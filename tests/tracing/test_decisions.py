@@ -89,7 +89,7 @@ def test_a_removed_block_decides_nothing():
     torch.manual_seed(0)
     model = Tokens(nn.Sequential(Block(), Block(), Block()))
     space = check_exact(model, tokens())
-    assert {unit.kind for unit in space.units.values()} == {'channel', 'depth'}
+    assert {unit.kind for unit in space.units.values()} == {'channel', 'expert', 'depth'}
 
 
 def test_a_structure_file_is_tried_on_models_that_decide_by_data(tmp_path):
