@@ -88,8 +88,6 @@ def counting(space, inputs, forward) -> str:
         slim = space.slim() if whole else random_slim(space)
         counts = space.resources()
         params = sum(p.numel() for p in slim.parameters())
-        if hasattr(slim, 'set_experts_implementation'):
-            slim.set_experts_implementation('eager')  # torch's counter doesn't know the grouped kernel
         if params != counts['params']:
             return f'{counts["params"]} parameters of {params}'
         with torch.no_grad(), counted() as counter:

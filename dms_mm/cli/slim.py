@@ -100,7 +100,7 @@ def slim(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     cfg = load_config(args)
     structure = Structure.load(args.structure, args.edited)
-    structure.renumber |= args.renumber
+    structure.renumber = args.renumber or structure.renumber
     from mmengine.registry import init_default_scope
 
     init_default_scope(cfg.get('default_scope', 'mmengine'))

@@ -1,10 +1,11 @@
 from .ownership import Ownership, all_live, make_ownership
 from .selector import build_selector
-from .units import ChannelUnit, DepthUnit, HeadDimUnit, HeadUnit, MutableUnit
+from .units import ChannelUnit, DepthUnit, ExpertUnit, HeadDimUnit, HeadUnit, MutableUnit
 
 __all__ = [
     'ChannelUnit',
     'DepthUnit',
+    'ExpertUnit',
     'HeadDimUnit',
     'HeadUnit',
     'MutableUnit',

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..tracing import Elements, IntArray, Trace
-from .units import ChannelUnit, DepthUnit, MutableUnit
+from .units import ChannelUnit, DepthUnit, ExpertUnit, MutableUnit
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Ownership:
         units: (N,) the unit of each element.
         roots: (N,) an id of each element of a width, -1 for blocks.
         blocks: removable blocks and their elements.
-        named: the same under all of their names.
+        experts: modules that go with the elements of a width, for how many positions each of them runs data decide.
+        named: blocks and experts under all of their names.
     """
 
     elements: Elements
@@ -29,6 +30,7 @@ class Ownership:
     units: IntArray
     roots: IntArray
     blocks: tuple[tuple[str, int], ...]
+    experts: tuple[tuple[str, int], ...]
     named: tuple[tuple[str, int], ...]
 
     def owner(self, ids: IntArray) -> IntArray:
@@ -41,7 +43,7 @@ class Ownership:
         return all_live(self.owner(ids), keep)
 
     def blocks_of(self, path: str) -> list[int]:
-        """Elements of the removable blocks that a module or parameter lies in."""
+        """Elements of the removable blocks and experts that a module or parameter lies in."""
         return list(dict.fromkeys(e for block, e in self.named if path == block or path.startswith(block + '.')))
 
 
@@ -62,16 +64,19 @@ def make_ownership(trace: Trace, units: Sequence[MutableUnit]) -> Ownership:
     owner = np.repeat(np.arange(len(units)), [u.size for u in units])
     roots = np.full(len(owner), -1, dtype=np.int64)
     blocks: list[tuple[str, int]] = []
+    experts: list[tuple[str, int]] = []
     for unit in units:
         if isinstance(unit, ChannelUnit):
             roots[unit.start : unit.start + unit.size] = [r[0] for r in unit.roots]
             for k, ids in enumerate(unit.roots):
                 lookup[elements.find(ids)] = unit.start + k
+            if isinstance(unit, ExpertUnit):
+                experts += [(path, unit.start + k) for k, paths in enumerate(unit.blocks) for path in paths]
         elif isinstance(unit, DepthUnit):
             blocks += [(path, unit.start + k) for k, path in enumerate(unit.blocks)]
     for path, element in blocks:
         # What a block concatenates lives only with the block.
         if path in trace.gates and not elements.is_frozen(trace.gates[path].id):
             lookup[elements.find(np.array([trace.gates[path].id]))] = element
-    named = [(name, element) for path, element in blocks for name in trace.names.get(path, (path,))]
-    return Ownership(elements, lookup, owner, roots, tuple(blocks), tuple(named))
+    named = [(name, element) for path, element in [*blocks, *experts] for name in trace.names.get(path, (path,))]
+    return Ownership(elements, lookup, owner, roots, tuple(blocks), tuple(experts), tuple(named))

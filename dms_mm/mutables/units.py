@@ -82,6 +82,23 @@ class HeadUnit(ChannelUnit):
         return 4.0 * self.size
 
 
+@UNITS.register_module(name=['ExpertUnit', 'expert'])
+@dataclass(kw_only=True)
+class ExpertUnit(ChannelUnit):
+    """What a router chooses among: the experts of a mixture.
+
+    Attributes:
+        blocks: for each of them the entries of lists that run for it; none where they are parts of parameters.
+    """
+
+    kind: ClassVar[str] = 'expert'
+    blocks: list[tuple[str, ...]] = field(default_factory=list)
+
+    @property
+    def temperature(self) -> float:
+        return 4.0 * self.size
+
+
 @UNITS.register_module(name=['HeadDimUnit', 'head_dim'])
 @dataclass(kw_only=True)
 class HeadDimUnit(ChannelUnit):

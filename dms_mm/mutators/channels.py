@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..mutables import ChannelUnit, DepthUnit, HeadDimUnit, HeadUnit
+from ..mutables import ChannelUnit, DepthUnit, ExpertUnit, HeadDimUnit, HeadUnit
 from ..registry import nearest
 from ..tracing import Elements, Trace, layer_of
+from .experts import chosen_among, least_of, modules_of, steps_of
 from .pieces import Groups, parted
 from .settings import Overrides, check_matched, is_of_depth, make_unit, settings_of
 
@@ -53,11 +55,13 @@ def find_channel_units(
     ignored = False
     units: list[ChannelUnit] = []
     for name, kind, roots in _named(trace, producers, parted(trace, list(_groups(trace, producers).items()))):
-        chosen = settings_of(name, kind, settings, given, unmatched)
+        # Steps are of channels.
+        usual = settings if kind is not ExpertUnit else dict.fromkeys(settings, 1)
+        chosen = settings_of(name, kind, usual, given, unmatched)
         if chosen['ignore']:
             elements.freeze(np.array(roots), 'ignored by the config')
             ignored = True
-        elif (unit := _unit(name, roots, chosen, list(settings))) is not None:
+        elif (unit := _unit(trace, name, roots, chosen, list(settings))) is not None:
             units.append(unit)
     if strict:
         check_matched(unmatched, [u.name for u in units])
@@ -90,6 +94,7 @@ def _groups(trace: Trace, producers: Sequence[ParamDim]) -> dict[tuple[int, ...]
     """Live elements that are consumed, by the producers (their places in ``producers``) that they have in common."""
     elements = trace.elements
     masked = [trace.params[name][dim] for name, dim in trace.consumers] + [ids for _, ids in trace.requests]
+    masked += [choice.ids for choice in trace.choices]
     consumed = set(_simple(elements, *masked).tolist())
     frozen = set(elements.frozen())
     for name, dim in producers:
@@ -120,10 +125,13 @@ def _named(
 ) -> Iterator[tuple[str, type[ChannelUnit], list[int]]]:
     """Name, kind and elements of each group, called after the module that produces them."""
     heads, head_dims = (_of_heads(trace, lists) for lists in (trace.heads, trace.head_dims))
+    experts = chosen_among(trace)
     names: dict[str, int] = {}
     for key, roots in groups:
         kind: type[ChannelUnit] = ChannelUnit
-        if roots[0] in heads:
+        if roots[0] in experts:
+            kind = ExpertUnit
+        elif roots[0] in heads:
             kind = HeadUnit
         elif roots[0] in head_dims:
             kind = HeadDimUnit
@@ -144,17 +152,23 @@ def _of_heads(trace: Trace, lists: Sequence[np.ndarray]) -> set[int]:
     return set(_simple(elements, *lists).tolist()) - plain
 
 
-def _unit(name: str, roots: list[int], settings: Mapping[str, Any], known: Sequence[str]) -> ChannelUnit | None:
+def _unit(
+    trace: Trace, name: str, roots: list[int], settings: Mapping[str, Any], known: Sequence[str]
+) -> ChannelUnit | None:
     """The unit of a group, None if it has but one element."""
-    width = max(1, int(settings['step']))
+    width = math.lcm(max(1, int(settings['step'])), steps_of(trace, roots))
     parts = [np.array(roots[i : i + width]) for i in range(0, len(roots), width)]
     if len(parts) < 2:
         return None
     least = min(len(parts), max(1, -(-int(settings['min_channels']) // width)))
     multiple = max(1, int(settings['round_to']) // width)
-    unit: ChannelUnit = make_unit(
-        settings, known, name=name, size=len(parts), min_keep=least, round_to=multiple, roots=parts
-    )
+    places = dict(name=name, size=len(parts), min_keep=least, round_to=multiple, roots=parts)
+    if issubclass(settings['type'], ExpertUnit):
+        least = max(least, least_of(trace, roots))
+        if least >= len(roots) or width > 1:
+            return None
+        places.update(min_keep=least, blocks=modules_of(trace, roots))
+    unit: ChannelUnit = make_unit(settings, known, **places)
     return unit
 
 

@@ -10,12 +10,21 @@ from __future__ import annotations
 from torch import nn
 
 from ..topk import TopkBank
-from .forwards import Compact, MaskedConvolution, MaskedNorm, guard, mask_recurrent, replace_forward, restore
+from .forwards import (
+    Compact,
+    MaskedChoice,
+    MaskedConvolution,
+    MaskedNorm,
+    guard,
+    mask_recurrent,
+    replace_forward,
+    restore,
+)
 from .products import Fold, OutputMask
 from .stores import FOLDS, fold_store, plain_stores, raw_parameters
 
 __all__ = [
-    'FOLDS', 'Compact', 'Fold', 'MaskedConvolution', 'MaskedNorm', 'OutputMask', 'fold_of', 'has_folds',
+    'FOLDS', 'Compact', 'Fold', 'MaskedChoice', 'MaskedConvolution', 'MaskedNorm', 'OutputMask', 'fold_of', 'has_folds',
     'raw_parameters', 'replace_forward', 'share_bank', 'strip',
 ]  # fmt: skip
 
@@ -48,6 +57,7 @@ def share_bank(model: nn.Module, bank: TopkBank) -> None:
         masks = [*module.__dict__.get(FOLDS, {}).values(), *module._forward_hooks.values()]
         masks += [v.mask for v in module.__dict__.values() if isinstance(v, (MaskedNorm, MaskedConvolution, Compact))]
         masks += [v.out for v in module.__dict__.values() if isinstance(v, MaskedNorm)]
+        masks += [mask for v in module.__dict__.values() if isinstance(v, MaskedChoice) for mask in v.masks.values()]
         for mask in masks:
             if isinstance(mask, (Fold, OutputMask)):
                 mask.bank = bank

@@ -6,7 +6,7 @@ Each is an attribute of the one module; its class stays as it is.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..topk import TopkBank
 from ..tracing.wholes.norms import NormSpec, masked_forward
 from ..tracing.wholes.standardised import StandardSpec, convolve, standardise
+from .choices import LogMasks
 from .products import Fold
 from .stores import FOLDS, FoldedTensors, stored
 
@@ -90,6 +91,24 @@ class Compact:
         return x.index_copy(self.dim, place, y.to(x.dtype))
 
 
+class MaskedChoice:
+    """The forward of a module that chooses: each softmax or top-k in ``masks`` sees ``scores + log(mask)``.
+
+    ``masks`` has them by operator, number of positions, and how many of the kind come before it.
+    """
+
+    def __init__(self, module: nn.Module, masks: Mapping[tuple[str, int, int], Fold]) -> None:
+        self.module, self.masks = module, dict(masks)
+        self.before = module.__dict__.get('forward')
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        units = [(mask.bank, [u for _, units, _ in mask.pieces for u in units]) for mask in self.masks.values()]
+        if all(_whole(bank, own) for bank, own in units):
+            return plain_forward(self, *args, **kwargs)
+        with LogMasks(self.masks):
+            return plain_forward(self, *args, **kwargs)
+
+
 class MaskedRecurrent:
     """The forward of an LSTM, GRU or RNN: on a double of the module whose flat list of weights holds the products.
 
@@ -157,7 +176,16 @@ class Replicate:
         return replica
 
 
-OWN = (MaskedNorm, MaskedConvolution, Compact, MaskedRecurrent, StoredWeights, Replicate)  # attributes put on modules
+Forward = MaskedNorm | MaskedConvolution | MaskedChoice | Compact
+OWN = (
+    MaskedNorm,
+    MaskedConvolution,
+    MaskedChoice,
+    Compact,
+    MaskedRecurrent,
+    StoredWeights,
+    Replicate,
+)  # attributes put on modules
 
 
 def _whole(bank: TopkBank, units: Sequence[int]) -> bool:
@@ -165,14 +193,14 @@ def _whole(bank: TopkBank, units: Sequence[int]) -> bool:
     return not torch.compiler.is_compiling() and not any(bank.cut[u] for u in units)
 
 
-def plain_forward(masked: MaskedNorm | MaskedConvolution | Compact, *args: Any, **kwargs: Any) -> Any:
+def plain_forward(masked: Forward, *args: Any, **kwargs: Any) -> Any:
     """The forward that was replaced: one that somebody had put on the module, or its class's."""
     if masked.before is not None:
         return masked.before(*args, **kwargs)
     return type(masked.module).forward(masked.module, *args, **kwargs)
 
 
-def replace_forward(forward: MaskedNorm | MaskedConvolution | Compact) -> None:
+def replace_forward(forward: Forward) -> None:
     """Replace the forward of its one module; the module's class and parameters stay."""
     forward.module.__dict__['forward'] = forward
     guard(forward.module)

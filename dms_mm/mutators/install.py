@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ..mutables import DepthUnit, MutableUnit, Ownership
 from ..topk import TopkBank
 from ..tracing import IntArray, Trace
+from ..tracing.findings import Choice
 from ..tracing.wholes.norms import GAINS
-from .fold import Compact, Fold, MaskedConvolution, MaskedNorm, OutputMask, fold_of, replace_forward
+from .fold import Compact, Fold, MaskedChoice, MaskedConvolution, MaskedNorm, OutputMask, fold_of, replace_forward
 
 Masked = dict[tuple[str, int], 'set[int] | None']  # dimensions of parameters -> the units whose masks they take
 Piece = tuple[list[int], Tensor | None]  # units of a dimension, and the index of every position; see Fold
@@ -154,8 +155,20 @@ def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkB
         # Masks of its rows and its block come behind the standardisation, whether or not its inputs are pruned.
         mask = Fold(bank) if inputs is None else mask_of(lines.ownership.owner(inputs))
         replace_forward(MaskedConvolution(model.get_submodule(path), standard, mask))
+    for path, choices in _choices(trace).items():
+        masks = {(c.operator, c.size, c.nth): mask_of(lines.ownership.owner(c.ids)) for c in choices}
+        if any(mask.pieces for mask in masks.values()):
+            replace_forward(MaskedChoice(model.get_submodule(path), masks))
     for path, (mixing, ids) in trace.compact.items():
         replace_forward(Compact(model.get_submodule(path), mixing.dim, mask_of(lines.ownership.owner(ids))))
+
+
+def _choices(trace: Trace) -> dict[str, list[Choice]]:
+    """Module -> what it chooses among."""
+    found: dict[str, list[Choice]] = {}
+    for choice in trace.choices:
+        found.setdefault(choice.module, []).append(choice)
+    return found
 
 
 class Unfused(OutputMask):

@@ -57,12 +57,17 @@ def _terms(
 def operator_terms(trace: Trace, ownership: Ownership, batch: int) -> list[tuple[str, list[Term]]]:
     """(module, MACs of one sample) of every operator that has any."""
     found = []
+    experts = {element for _, element in ownership.experts}
     for cost in trace.costs:
         dims = [
             (size, np.concatenate([ownership.owner(ids) for ids in lists], 1) if lists else None)
             for size, lists in cost.dims
         ]
-        found.append((cost.module, _terms(ownership, cost.factor / batch, dims, ownership.blocks_of(cost.module))))
+        blocks = ownership.blocks_of(cost.module)
+        if trace.decisions:
+            # What would go to an expert that is gone goes to another one, of the same width.
+            blocks = [element for element in blocks if element not in experts]
+        found.append((cost.module, _terms(ownership, cost.factor / batch, dims, blocks)))
     return found
 
 

@@ -23,6 +23,7 @@ from .cut import plan_structure
 from .plan import Plan
 from .shrink import shrink
 from .skeleton import skeleton
+from .trials import with_all_experts
 
 # Whether a reshape copies depends on strides, and they on sizes: copies are left out, and all reshapes are one.
 # A number that fills a slice is a tensor first on some devices.
@@ -214,6 +215,9 @@ def try_structure(
             tensors say counts against the model.
         told: places and messages of what fake tensors told before; meta tensors that say the same are believed.
     """
+    if plan.trace.decisions:
+        # Data decide which experts run; what runs without one of them only data can tell.
+        keep = with_all_experts(plan.units, keep)
     structure = plan_structure(plan, keep, model)
     mode = int(training)
     # Inside of norms the slim operators are others; their outputs are compared where they are used.

@@ -14,9 +14,10 @@ from .plan import Plan, kept_of
 from .structure import Structure, to_ranges
 
 
-def plan_structure(plan: Plan, keep: IntArray, model: nn.Module, **notes: Any) -> Structure:
+def plan_structure(plan: Plan, keep: IntArray, model: nn.Module, renumber: bool = False, **notes: Any) -> Structure:
     """The structure that keeps the elements ``keep`` (N,) bool; ``notes`` are further fields of it."""
     removed = _removed(plan, keep)
+    listed, copied = {path for path, _ in plan.ownership.experts}, {copy.block for copy in plan.copies}
     inside = tuple(name + '.' for path in removed.values() for name in plan.names(path))
     slices = _slices(plan, keep, inside)
     attributes = _layer_attributes(plan, keep, model, slices, inside)
@@ -31,7 +32,8 @@ def plan_structure(plan: Plan, keep: IntArray, model: nn.Module, **notes: Any) -
         folds=_folds(plan, removed),
         attributes=attributes,
         removed=list(removed),
-        dropped=[path for path in removed if any(path == copy.block for copy in plan.copies)],
+        dropped=[name for name, path in removed.items() if path in listed or path in copied],
+        renumber=renumber or list(dict.fromkeys(n.rpartition('.')[0] for n, path in removed.items() if path in listed)),
         outputs={name: plan.trace.outputs[path] for name, path in removed.items() if path in plan.trace.outputs},
         units={
             unit.name: {
@@ -48,7 +50,8 @@ def plan_structure(plan: Plan, keep: IntArray, model: nn.Module, **notes: Any) -
 
 def _removed(plan: Plan, keep: IntArray) -> dict[str, str]:
     """A name of each removed block, and its first one; a block inside a removed one goes with it."""
-    removed = [path for path, element in plan.ownership.blocks if not keep[element]]
+    gates = [*plan.ownership.blocks, *plan.ownership.experts]
+    removed = [path for path, element in gates if not keep[element]]
     inside = tuple(name + '.' for path in removed for name in plan.names(path))
     names = {_alive(plan, path, inside): path for path in removed}
     return {name: path for name, path in names.items() if name is not None}

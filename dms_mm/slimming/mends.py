@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from ..mutables import ExpertUnit
 from ..tracing import Call, IntArray
 from .compare import Mismatch, counted
 from .plan import Mend, Plan, Remedy
@@ -35,6 +37,31 @@ def known_mends(plan: Plan, model: nn.Module) -> list[Mend]:
         if alone_d.any():
             mends.append(Mend(path, 'head_dim', None, module.head_dim, [grid[0][:, alone_d]]))
     return [m for m in mends if any((o >= 0).any() for o in m.owners)]
+
+
+def chosen_counts(plan: Plan, model: nn.Module) -> list[Mend]:
+    """How many there are to choose from, where a module stores that: one that chooses, or has a row for each."""
+    mends = []
+    for unit in (unit for unit in plan.units if isinstance(unit, ExpertUnit)):
+        line = np.arange(unit.start, unit.start + unit.size)[:, None]
+        holders = {choice.module for choice in plan.trace.choices if _is_line(plan.owner(choice.ids), line)}
+        others = set()
+        for name, owners in plan.owners.items():
+            path = name.rpartition('.')[0]
+            for owner, size in zip(owners, plan.shapes[name]):
+                if owner is not None and _is_line(owner, line):
+                    holders.add(path)
+                elif size == unit.size:
+                    others.add(path)
+        for path in sorted(holders - others):
+            sizes = stored_sizes(model, path)
+            mends += [Mend(path, name, index, n, [line]) for name, index, n in sizes if n == unit.size]
+    return mends
+
+
+def _is_line(owner: IntArray, line: IntArray) -> bool:
+    """The positions of a dimension are the elements of a whole unit, in their order."""
+    return np.array_equal(owner[:, (owner >= 0).any(0)], line)
 
 
 def norm_widths(plan: Plan, model: nn.Module) -> list[Mend]:

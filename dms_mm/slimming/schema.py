@@ -17,7 +17,7 @@ from .ranges import count_ranges, shorten
 FORMAT = 'dms_mm.structure'
 VERSION = 2
 MOST = 256  # entries of one parameter, module or unit
-WIDTHS = ('channel', 'head', 'head_dim')  # kinds of units that keep at least one element
+WIDTHS = ('channel', 'head', 'head_dim', 'expert')  # kinds of units that keep at least one element
 
 REWRITE = 'Take the file as the search or `dms slim` wrote it.'
 
@@ -75,7 +75,7 @@ class StructureFile(_Strict):
     attributes: dict[Name, dict[Filled, Attribute]] = {}
     removed: Annotated[list[Filled], FailFast()] = []
     dropped: Annotated[list[Filled], FailFast()] = []
-    renumber: bool = False
+    renumber: bool | list[Filled] = False
     outputs: dict[Filled, Place | Filled | Annotated[list[Place | Filled | None], Field(max_length=64)]] = {}
     units: dict[Filled, UnitEntry] = {}
     resources: dict[Filled, Count] = {}
@@ -199,15 +199,16 @@ def _check_blocks(content: Mapping[str, Any]) -> None:
 
 
 def _check_units(units: Mapping[str, Any], removed: int) -> None:
-    lost = blocks = 0
+    lost = blocks = experts = 0
     for name, unit in units.items():
         kept = counted(unit['keep'], unit['size'], 'units', name, 'keep')
         if not kept and unit['kind'] in WIDTHS:
             raise fail('nothing is kept', 'units', name, 'keep')
         lost += unit['size'] - kept if unit['kind'] not in WIDTHS else 0
+        experts += unit['size'] - kept if unit['kind'] == 'expert' else 0
         blocks += unit['size'] - kept if unit['kind'] == 'depth' else 0
-    # A block inside of a removed one is not named.
-    if units and (removed > lost or (blocks and not removed)):
+    # A block inside of a removed one is not named; an expert may be an entry of several lists.
+    if units and ((removed > lost and not experts) or (blocks and not removed)):
         raise fail(f'{removed} blocks, where `units` lose {lost}', 'removed')
 
 

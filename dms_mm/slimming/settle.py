@@ -14,7 +14,7 @@ from torch import nn
 
 from ..mutators.find import Found, find_again
 from .mending import Learnt, Mending
-from .mends import known_mends, norm_widths, stated_widths
+from .mends import chosen_counts, known_mends, norm_widths, stated_widths
 from .plan import Plan, Remedy, make_plan
 from .sizes import Sizes
 
@@ -51,5 +51,10 @@ def first_plan(model: nn.Module, found: Found) -> tuple[Plan, Sizes]:
     """The plan of a model's units with what is known of its modules' attributes; no slim model has been tried."""
     plan = make_plan(model, found.trace, found.units)
     sizes = Sizes(model, plan.trace, plan.ownership)
-    known = [*known_mends(plan, model), *norm_widths(plan, model), *stated_widths(sizes, model)]
+    known = [
+        *known_mends(plan, model),
+        *chosen_counts(plan, model),
+        *norm_widths(plan, model),
+        *stated_widths(sizes, model),
+    ]
     return plan.mended(Remedy(mends=known)), sizes

@@ -50,7 +50,7 @@ def apply_changes(model: nn.Module, structure: Structure, changes: dict[int, Cha
         for holder, name in holders[id(modules[path])]:
             holder._modules[name] = skip
     if structure.renumber:
-        close_gaps(model, structure.removed)
+        close_gaps(model, structure.removed, structure.renumber)
     return model
 
 

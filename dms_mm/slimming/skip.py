@@ -44,9 +44,12 @@ class Skip(nn.Identity):
         return kwargs[place]
 
 
-def close_gaps(model: nn.Module, removed: Sequence[str]) -> None:
-    """Number the blocks that are left in their ``nn.Sequential`` or ``nn.ModuleList`` from 0 on."""
+def close_gaps(model: nn.Module, removed: Sequence[str], containers: bool | Sequence[str] = True) -> None:
+    """Number the blocks that are left in their ``nn.Sequential`` or ``nn.ModuleList`` from 0 on, in all ``containers``
+    or in those that are named."""
     for parent in dict.fromkeys(path.rpartition('.')[0] for path in removed):
+        if containers is not True and parent not in (containers or ()):
+            continue
         container = model.get_submodule(parent)
         if isinstance(container, (nn.Sequential, nn.ModuleList)) and all(k.isdigit() for k in container._modules):
             gone = {path.rpartition('.')[2] for path in removed if path.rpartition('.')[0] == parent}

@@ -35,7 +35,8 @@ class Structure:
         attributes: module -> attribute -> value in the slim model.
         removed: blocks that become ``nn.Identity``.
         dropped: those of them that are taken out of their ``nn.ModuleList`` instead; other names in it stay.
-        renumber: containers of blocks close the gaps that removed ones leave.
+        renumber: containers of blocks close the gaps that removed ones leave, or those that are named: what is chosen
+            by number has no gaps.
         outputs: those of them that take more than one argument or return a tuple -> what they pass on; see
             :class:`~.skip.Skip`.
         units: name -> kind, size, kept positions (ranges of elements).
@@ -51,7 +52,7 @@ class Structure:
     attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
-    renumber: bool = False
+    renumber: bool | list[str] = False
     outputs: dict[str, Passed] = field(default_factory=dict)
     units: dict[str, dict[str, Any]] = field(default_factory=dict)
     resources: dict[str, float] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..mutables import MutableUnit
+from ..mutables import ExpertUnit, MutableUnit
 from ..tracing import IntArray
 
 
@@ -42,6 +42,15 @@ def trial_structures(units: Sequence[MutableUnit], trained: bool) -> list[Trial]
             keep[unit.start : unit.start + unit.size] = np.arange(unit.size) < count
         trials.append(Trial(keep))
     return trials
+
+
+def with_all_experts(units: Sequence[MutableUnit], keep: IntArray) -> IntArray:
+    """The structure ``keep`` (N,) bool with all that is chosen among."""
+    keep = keep.copy()
+    for unit in units:
+        if isinstance(unit, ExpertUnit):
+            keep[unit.start : unit.start + unit.size] = True
+    return keep
 
 
 def random_keep(units: Sequence[MutableUnit], seed: int, low: float = 0.3, blocks: bool = True) -> IntArray:

@@ -14,10 +14,11 @@ from .decisions import DECIDING, Decisions, by_positions, without_data
 from .findings import Call, Entries, Trace
 from .flow import flow_of
 from .ledger import Ledger, tensors_of
+from .named import follow_names, name_hits, names_of
 from .numbers import Known, arguments_of, made_of_numbers, numbers_of, start_of
 from .residual import follow
 from .rules.constants import CONSTANTS
-from .rules.parts import parts_of
+from .rules.parts import SHAPED, parts_of
 from .rules.pointwise import MEANS, pointwise
 from .rules.products import COUNTED
 from .values import Values
@@ -103,6 +104,8 @@ class Tracer(TorchDispatchMode):
 
     def _run(self, func: Any, name: str, tensors: list[Any], known: Any, args: Any, kwargs: Any) -> Any:
         """The operator's result, or what is known of it where data decide."""
+        if name in SHAPED and not any(x.device.type != 'meta' and type(x) is torch.Tensor for x in tensors):
+            return SHAPED[name](*args, **kwargs)
         if name not in DECIDING:
             return func(*args, **kwargs)
         decided = self.decisions.next(self.ledger.where(), name)
@@ -142,6 +145,8 @@ class Tracer(TorchDispatchMode):
                 if any(x is y for y in written):
                     self.ledger.overwrite(x, before, any(x is y for y in tensors_of(out)))
         results = tensors_of(out)
+        if any(names_of(x) is not None for x in tensors):
+            follow_names(self.ledger, call.name.partition('::')[2].removesuffix('_'), out, args, kwargs)
         self.ledger.use(tensors, results, sources)
         follow(self.ledger, func, out, tensors, args, kwargs)
         call.shapes = _shapes(results)
@@ -171,7 +176,7 @@ class Tracer(TorchDispatchMode):
             pointwise(self.ledger, out, *args, operator=name.partition('::')[2], **kwargs)
         elif handler is not None:
             handler(self.ledger, out, *args, **kwargs)
-        elif tensors_of(out):
+        elif tensors_of(out) and not (name == 'aten::nonzero' and name_hits(args[0], out)):
             touched: list[Entries] = [e for x in tensors_of((args, kwargs)) if (e := Ledger.entries(x))]
             if touched:
                 self.ledger.trace.unknown.setdefault(name, self.ledger.where())

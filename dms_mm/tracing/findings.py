@@ -70,6 +70,21 @@ class Gate:
     size: int
 
 
+@dataclass(eq=False)
+class Choice:
+    """Scores of positions ``ids`` enter the ``nth`` softmax, sigmoid or top-k over ``size`` of them in a ``module``.
+
+    ``reason`` is why they stay where nothing comes of it that names them.
+    """
+
+    module: str
+    operator: str
+    size: int
+    nth: int
+    ids: IntArray
+    reason: str
+
+
 @dataclass
 class Trace:
     """What a forward says about a model's structure.
@@ -84,6 +99,13 @@ class Trace:
     products: list[tuple[str, IntArray]] = field(default_factory=list)  # the same for reshaped weights
     grouped: dict[str, str] = field(default_factory=dict)  # weight of a grouped conv -> 'groups' | 'width'
     costs: list[Cost] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)  # where scores take the logarithms of masks
+    chosen: list[tuple[IntArray, int]] = field(default_factory=list)  # so many of these at once
+    picked: dict[str, IntArray] = field(default_factory=dict)  # module, called by its number -> what that is one of
+    numbered: list[IntArray] = field(default_factory=list)  # a number that is one of these was read or compared with
+    matched: list[IntArray] = field(default_factory=list)  # and picked something of a tensor
+    experts: dict[str, IntArray] = field(default_factory=dict)  # list of modules -> which of these runs each
+    multiples: list[tuple[IntArray, int]] = field(default_factory=list)  # a kernel takes so many of these at a time
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
     normed: dict[str, tuple[str, int]] = field(
         default_factory=dict

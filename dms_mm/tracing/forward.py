@@ -12,6 +12,7 @@ from . import carriers, wholes
 from .caches import forget, kept_before
 from .decisions import Results, undecided
 from .dispatch import TraceError, Tracer
+from .experts import tie_experts
 from .findings import Trace
 from .holders import leaves
 from .ledger import Ledger, tensors_of
@@ -153,10 +154,22 @@ def _freeze_projected(model: nn.Module, result: Trace) -> None:
                 result.elements.freeze(result.params[name][1], 'the hidden width of an LSTM with projections')
 
 
+def _freeze_unnamed(result: Trace) -> None:
+    """What a softmax is over stays, unless something is chosen by it: only then what is left is known to go on."""
+    chosen = set(np.unique(result.elements.find(np.concatenate([[], *(ids for ids, _ in result.chosen)]).astype(int))))
+    for choice in list(result.choices):
+        if not chosen.issuperset(result.elements.find(choice.ids).tolist()):
+            result.choices.remove(choice)
+            if choice.operator != 'sigmoid':
+                result.elements.freeze(choice.ids, choice.reason)
+
+
 def _close(model: nn.Module, result: Trace) -> None:
     """Freeze what no forward used, resolve the elements, and find the producers of what was reshaped."""
+    tie_experts(model, result)
     tie_unused(model, result)
     _freeze_projected(model, result)
+    _freeze_unnamed(result)
     result.elements.resolve()
     for source, ids in result.products:
         wanted = np.unique(result.elements.parts(ids))

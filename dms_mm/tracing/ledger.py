@@ -56,6 +56,9 @@ class Ledger:
         self.made: dict[str, Joint] = {}
         self.uses: dict[str, list[frozenset[str]]] = {}
         self.callers: dict[str, list[frozenset[str]]] = {}
+        self.asked: dict[str, tuple[str, int, int]] = {}  # module -> the softmax or choice that it asks for now
+        self.named: tuple[int, IntArray, int] | None = None  # a number, the positions that it is one of, and how deep
+        self._asked: dict[tuple[str, str, int], int] = {}
         self._zeroed: dict[int, list[weakref.ref[Any]]] = {}  # storage -> tensors that masks make zero
         self._starts: list[int] = []
         self._owners: list[ParamDim] = []
@@ -75,12 +78,30 @@ class Ledger:
         """A module begins to run; ``names`` are all of its names if it has several."""
         callers = (caller + '.' if caller else '' for caller in reversed(self.called))
         inside = (name for caller in callers for name in names if name.startswith(caller))
+        if self.named is not None and len(self.stack) == self.named[2] and path.endswith(f'.{self.named[0]}'):
+            self.trace.picked.setdefault(path, self.named[1])
         self.stack.append(path)
+        self._asked = {key: n for key, n in self._asked.items() if key[0] != path}
         self.called.append(next(inside, path))
 
     def leave(self) -> None:
         self.stack.pop()
         self.called.pop()
+        if self.named is not None and len(self.stack) < self.named[2]:
+            self.named = None
+
+    def ask(self, operator: str, size: int) -> None:
+        """A softmax or choice over ``size`` positions is asked for by name: which one it is in every running module."""
+        for path in dict.fromkeys(self.stack):
+            key = path, operator, size
+            self.asked[path] = operator, size, self._asked.get(key, 0)
+            self._asked[key] = self._asked.get(key, 0) + 1
+
+    def note_named(self, number: int, line: IntArray) -> None:
+        """What comes next in the running module may be picked by ``number``, one of ``line`` (n,)."""
+        self.named = number, line, len(self.stack)
+        if not any(line is known for known in self.trace.numbered):
+            self.trace.numbered.append(line)
 
     # -- what a tensor's positions are
     @staticmethod

@@ -32,6 +32,7 @@ LENGTHS = set('size shape normalized_shape split_sizes split_size output_size re
 OF_SOME = {
     'aten::slice': {'start', 'end'},
     'aten::convolution': {'groups'},
+    'aten::histc': {'bins', 'max'},
     **dict.fromkeys(
         ('aten::as_strided', 'aten::as_strided_', 'aten::empty_strided', 'aten::new_empty_strided'), {'stride'}
     ),

@@ -11,6 +11,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from .asking import Asked
 from .caches import filled
 from .decisions import Decisions, Lists, Results
 from .dispatch import Tracer
@@ -50,6 +51,7 @@ def run_fake(
         module_stack(model, tracer),
         mode,
         _decided(tracer, training),
+        Asked(tracer.ledger) if tracer.on_call is None else contextlib.nullcontext(),
         tracer,
     ):
         model.train(training)

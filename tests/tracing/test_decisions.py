@@ -19,7 +19,7 @@ from dms_mm.tracing import TraceError, call_forward, trace
 MODELS = {name: make for name, kind, make in KINDS if kind == 16}
 UNITS = {
     'nonzero': ['embed', 'hidden'],
-    'mixture of experts': ['embed', *(f'attention.experts.{k}.0' for k in range(4))],
+    'mixture of experts': ['embed', 'attention.gate/expert', 'attention.experts.0.0'],
     'numbers in float tensors': ['stem', 'tail'],
     'a list of images': ['body.stem', 'body.tail'],
 }
@@ -89,7 +89,7 @@ def test_a_removed_block_decides_nothing():
     torch.manual_seed(0)
     model = Tokens(nn.Sequential(Block(), Block(), Block()))
     space = check_exact(model, tokens())
-    assert {unit.kind for unit in space.units.values()} == {'channel', 'depth'}
+    assert {unit.kind for unit in space.units.values()} == {'channel', 'expert', 'depth'}
 
 
 def test_a_structure_file_is_tried_on_models_that_decide_by_data(tmp_path):

@@ -51,7 +51,6 @@ OUTSIDE = {
     **dict.fromkeys('_autocast_to_full_precision _autocast_to_reduced_precision'.split(), 'only in scripts'),
     '_test_autograd_multiple_dispatch_view': "torch's own tests",
     'pin_memory': 'needs an accelerator',
-    '_grouped_mm': 'its kernel takes rows of 16 bytes alone; the products that it stands for are looked at',
     'slice_inverse': 'only in derivatives',
     'equal': 'its result is a bool of Python',
     'positive': 'its result is its input',

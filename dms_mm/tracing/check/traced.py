@@ -67,6 +67,10 @@ class Traced:
             self.elements.union(a[d,], b[e,])
         self.seen: dict[tuple[int, int], Seen] = {}
         self._run_traced()
+        for ids, multiple in self.trace.multiples:
+            # What a kernel takes together goes together.
+            together = ids[: len(ids) // multiple * multiple].reshape(-1, multiple)
+            self.elements.union(together, together[:, :1])
         self.elements.resolve()
         self.frozen = self.elements.frozen()
         parts = [self.elements.parts(ids).ravel() for s in self.sources for _, ids in s.entries]

@@ -5,6 +5,7 @@ aligns; any other without a rule freezes what it touches.
 """
 
 from . import (
+    choosing,
     constants,
     convolution,
     indexing,
@@ -24,6 +25,7 @@ from .table import Rule, rule
 
 __all__ = [
     'Rule',
+    'choosing',
     'constants',
     'convolution',
     'indexing',

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from ..ledger import Ledger
+from ..named import picks
 from .layout import Operand, broadcast, join, touching, wrap
 from .table import rule
 from .zeros import zero_makers
@@ -15,10 +16,11 @@ from .zeros import zero_makers
 
 @rule('embedding')
 def embedding(ledger: Ledger, out: Any, weight: Any, index: Any, *args: Any, **kwargs: Any) -> None:
-    ledger.freeze(touching(ledger, weight, {0}), 'the vocabulary of an embedding')
+    if not picks(ledger, weight, 0, index):
+        ledger.freeze(touching(ledger, weight, {0}), 'the vocabulary of an embedding')
     ledger.produce(weight, ledger.along(weight, 1))
     operands: list[Operand] = [(weight, [None, out.ndim - 1]), (index, range(index.ndim))]
-    picked(ledger, out, operands, 'an embedding of fixed places')
+    picked(ledger, out, operands, 'an embedding of fixed places', {0: index})
 
 
 @rule('_embedding_bag', '_embedding_bag_forward_only')
@@ -35,17 +37,27 @@ def embedding_bag(ledger: Ledger, out: Any, weight: Any, *args: Any, **kwargs: A
             ledger.put(result, columns, None, ledger.makers(weight) if k == 0 else None)
 
 
-def picked(ledger: Ledger, out: Any, operands: list[Operand], acted: str) -> None:
-    """A result that has numbers of its first operand; those of the others say which."""
-    entries, copies = join(ledger, operands, acted, acted)
-    ledger.put(out, entries, None, zero_makers(ledger, operands, entries, [frozenset({0})]), copies)
+def picked(ledger: Ledger, out: Any, operands: list[Operand], acted: str, by: Mapping[int, Any] | None = None) -> None:
+    """A result that has numbers of its first operand; those of the others say which, ``by`` dimension of the first."""
+    (x, places), others = operands[0], operands[1:]
+    by = by or {}
+    acting = {d for d, p in enumerate(places) if p is None}
+    loose = {d for d in acting if d not in by or not picks(ledger, x, d, by[d])}
+    ledger.freeze(touching(ledger, x, loose), acted)
+    for y, at in others:
+        ledger.freeze(touching(ledger, y, {d for d, p in enumerate(at) if p is None}), acted)
+    entries, copies = join(ledger, operands, acted)
+    # What is picked of a parameter's matrices is a parameter still.
+    source = ledger.source(x) if acting and not loose else None
+    ledger.put(out, entries, source, zero_makers(ledger, operands, entries, [frozenset({0})]), copies)
 
 
 @rule('index_select')
 def index_select(ledger: Ledger, out: Any, x: Any, dim: int, index: Any) -> None:
     dim = wrap(dim, x.ndim)
     places = [None if d == dim else d for d in range(x.ndim)]
-    picked(ledger, out, [(x, places), (index, [dim] * index.ndim)], f'index_select on dimension {dim}')
+    operands: list[Operand] = [(x, places), (index, [dim] * index.ndim)]
+    picked(ledger, out, operands, f'index_select on dimension {dim}', {dim: index})
 
 
 @rule('gather')
@@ -53,7 +65,7 @@ def gather(ledger: Ledger, out: Any, x: Any, dim: int, index: Any, *args: Any, *
     """Along other dimensions the index is as long as what it picks from."""
     dim = wrap(dim, x.ndim)
     places = [None if d == dim else d for d in range(x.ndim)]
-    picked(ledger, out, [(x, places), (index, range(index.ndim))], 'a gather from pruned positions')
+    picked(ledger, out, [(x, places), (index, range(index.ndim))], 'a gather from pruned positions', {dim: index})
 
 
 def index_places(x: Any, indices: Sequence[Any]) -> tuple[list[int | None], int, int]:
@@ -80,4 +92,5 @@ def index(ledger: Ledger, out: Any, x: Any, indices: Sequence[Any]) -> None:
     places, first, _ = index_places(x, indices)
     operands: list[Operand] = [(x, places)]
     operands += [(i, [first + p for p in at if p is not None]) for i, at in broadcast(given)]
-    picked(ledger, out, operands, 'an index into pruned positions')
+    by = {d: i for d, i in enumerate(indices) if i is not None}
+    picked(ledger, out, operands, 'an index into pruned positions', by)

@@ -33,18 +33,15 @@ def trilinear(
     return (x * y * z).sum(list(gone))
 
 
-def grouped_mm(x: Tensor, weight: Tensor, offs: Tensor | None = None, *_: Any, **kwargs: Any) -> Tensor:
-    """Rows of ``x`` up to each offset times the matrix of their group: the experts of a mixture."""
-    if offs is None or x.ndim != 2 or weight.ndim != 3:
-        raise NotImplementedError(f'aten::_grouped_mm of {x.ndim} and {weight.ndim} dimensions')
-    ends = [int(end.item()) for end in offs.unbind(0)]
-    groups = [(k, x[start:end]) for k, (start, end) in enumerate(zip([0, *ends], ends)) if end > start]
-    return torch.cat([rows @ weight[k] for k, rows in groups])
+def grouped_mm(x: Tensor, weight: Tensor, *_: Any, out_dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
+    """What a grouped product of rows gives; without data torch knows it of half precision alone."""
+    return x.new_empty((x.shape[0], weight.shape[-1]), dtype=out_dtype)
 
 
+# Results of operators that torch doesn't know of tensors without data.
+SHAPED: dict[str, Callable[..., Any]] = {'aten::_grouped_mm': grouped_mm}
 # None: what torch itself says.
 PARTS: dict[str, Callable[..., Any] | None] = {
-    'aten::_grouped_mm': grouped_mm,
     'aten::_trilinear': trilinear,
     **dict.fromkeys(
         f'aten::{name}'

@@ -15,7 +15,7 @@ from .layout import Operand, align, join, note_bias, touching, union_makers
 from .table import rule
 
 # What they compute is counted, whether or not anything of it is searched.
-COUNTED = {f'aten::{name}' for name in 'mm addmm bmm baddbmm addbmm convolution'.split()}
+COUNTED = {f'aten::{name}' for name in 'mm addmm bmm baddbmm addbmm convolution _grouped_mm'.split()}
 
 
 def contract(ledger: Ledger, x: Any, x_dim: int, w: Any, w_dim: int, operator: str, heads: bool = False) -> None:

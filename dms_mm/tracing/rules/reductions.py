@@ -17,7 +17,7 @@ REDUCED = 'a reduction over pruned positions'
 for _names, _where, _zero in (
     ('amax amin', given(0, 'dim', ()), True),
     ('logsumexp', given(0), False),
-    ('argmax argmin', given(0), False),
+    ('argmin', given(0), False),
     ('median nanmedian', given(0), True),
     ('mode', given(0, 'dim', -1), True),
     ('kthvalue', given(1, 'dim', -1), True),
@@ -34,7 +34,7 @@ def reduction(ledger: Ledger, out: Any, x: Any, dim: Any = None, *args: Any, **k
     act_along(ledger, out, x, gone, REDUCED, zero=True, mix=True)
 
 
-@rule('max', 'min')
+@rule('min')
 def extremum(ledger: Ledger, out: Any, x: Any, dim: Any = None, *args: Any, **kwargs: Any) -> None:
     if isinstance(dim, torch.Tensor):
         pointwise(ledger, out, x, dim, operator='maximum')
@@ -84,15 +84,16 @@ def cumsum(ledger: Ledger, out: Any, x: Any, dim: int, *args: Any, **kwargs: Any
         if not ledger.request(x, ids):
             ledger.freeze([(own, ids)], 'a running sum over pruned positions')
     ledger.put(out, ledger.entries(x), None, ledger.makers(x) if passed else None, ledger.free(x) - gone)
+    # Of counts it is where each position's ends; what is dead has none.
+    out._dms_ends = x.ndim == 1 and ledger.makers(x) == frozenset()
 
 
 for _names, _where, _zero in (
-    ('_softmax _safe_softmax _log_softmax', given(0), False),
+    ('_safe_softmax _log_softmax', given(0), False),
     ('cumprod', given(0), True),
     ('cummax cummin', given(0), True),
     ('logcumsumexp', given(0), False),
     ('sort', given(0, 'dim', -1), True),
-    ('topk', given(1, 'dim', -1), True),
     ('_fft_r2c _fft_c2r _fft_c2c', given(0), True),
     ('renorm', lambda x, p, dim, maxnorm: set(range(x.ndim)) - dims_of(dim, x.ndim), True),
 ):

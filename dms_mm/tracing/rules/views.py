@@ -9,6 +9,7 @@ import numpy as np
 
 from ..findings import Entries
 from ..ledger import Ledger
+from ..named import picks_one
 from .along import act_along, along, given, last
 from .layout import cut, dims_of, moved, parted, touching, view_copies, view_entries, wrap
 from .table import rule
@@ -161,7 +162,8 @@ def tie_steps(ledger: Ledger, entries: Entries, start: Any, end: Any, step: int)
 def select(ledger: Ledger, out: Any, x: Any, dim: int, index: int) -> None:
     dim = wrap(dim, x.ndim)
     single = [e for e in ledger.entries(x) if e[0] == (dim,)]
-    ledger.freeze(single, f'select on dimension {dim}')
+    if not (single and picks_one(ledger, x, dim, index)):
+        ledger.freeze(single, f'select on dimension {dim}')
     rest = cut(ledger, [e for e in ledger.entries(x) if e[0] != (dim,)], dim, index)
     to = [d - (d > dim) for d in range(x.ndim)]
     _same(ledger, out, x, moved(rest, to), {to[d] for d in ledger.free(x) if d != dim})

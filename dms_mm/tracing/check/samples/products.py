@@ -31,6 +31,11 @@ own('_cdist_forward', lambda x, y: torch.cdist(x, y, 1.0), (3, 4), (5, 4))
 own('_trilinear', F.bilinear, (3, 4), (3, 2), (5, 4, 2), (5,))
 own('_trilinear', F.bilinear, (2, 3, 4), (2, 3, 2), (5, 4, 2))
 own('_trilinear', F.bilinear, (3, 2), (3, 2), (2, 2, 2))
+_grouped_mm = torch.ops.aten._grouped_mm
+for _ends in ([2, 5], [0, 5], [5, 5]):
+    _rows = torch.tensor(_ends, dtype=torch.int32)
+    own('_grouped_mm', lambda x, w, e=_rows: _grouped_mm(x, w, e), single(5, 12), single(2, 12, 8))
+    own('_grouped_mm', lambda x, w, e=_rows: _grouped_mm(x, w.mT, e), single(5, 12), single(2, 8, 12))
 _weight_norm = torch.ops.aten._weight_norm_interface
 own('_weight_norm_interface', lambda v, g: _weight_norm(v, g, 0), (4, 3, 2), (4, 1, 1))
 own('_weight_norm_interface', lambda v, g: _weight_norm(v, g, 0), (4, 3), (4, 1))

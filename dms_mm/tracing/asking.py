@@ -1,0 +1,51 @@
+"""Softmaxes, sigmoids and choices as a forward asks for them by name, which is where masks can get at their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from .ledger import Ledger
+
+OPERATORS: dict[Any, str] = {
+    **dict.fromkeys((functional.softmax, torch.softmax, Tensor.softmax), 'softmax'),
+    **dict.fromkeys((torch.topk, Tensor.topk), 'topk'),
+    **dict.fromkeys((functional.sigmoid, torch.sigmoid, Tensor.sigmoid), 'sigmoid'),
+}
+PLACES = {'softmax': 1, 'topk': 2}  # of the dimension, among the arguments
+
+
+def asked_for(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, int] | None:
+    """The operator and over how many positions, if they are the last dimension of its tensor."""
+    operator = OPERATORS.get(func)
+    x = args[0] if args else kwargs.get('input')
+    if operator is None or not isinstance(x, Tensor) or not x.ndim:
+        return None
+    place = PLACES.get(operator, len(args))
+    dim = args[place] if len(args) > place else kwargs.get('dim', -1)
+    return (operator, int(x.shape[-1])) if dim in (-1, x.ndim - 1) else None
+
+
+class Asked(TorchFunctionMode):
+    """Tells a ledger which softmax or choice of the running modules the operator to come is."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__()
+        self.ledger = ledger
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        asked = asked_for(func, args, kwargs or {})
+        if asked is None:
+            return func(*args, **(kwargs or {}))
+        self.ledger.ask(*asked)
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            self.ledger.asked = {}
