@@ -18,8 +18,9 @@ class BayesRule(Rule):
     The loss per nat of the resource, centred over the units, is averaged with weights that grow linearly with the
     step, so over about the last half of all steps. ``v_u`` is that average, ``s_u`` its standard error from the running
     variance, ``S`` the spread of the averages over the units and ``tau^2`` what of ``S^2`` is no noise: what is above
-    mean ``s^2`` and one standard deviation of what noise alone would show. A unit moves by ``v_u * c_u / S`` with its confidence ``c_u = tau^2 / (tau^2 + s_u^2)``: where nothing stands
-    out of the noise, the structure stays at uniform scaling.
+    mean ``s^2`` and one standard deviation of what noise alone would show. A unit moves by ``v_u * c_u / S`` with its
+    confidence ``c_u = tau^2 / (tau^2 + s_u^2)``: where nothing stands out of the noise, the structure stays at uniform
+    scaling.
 
     Args:
         travel: bounds the way that a width can go, in nats.
