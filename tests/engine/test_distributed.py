@@ -20,7 +20,12 @@ def test_two_processes_equal_one(tmp_path):
         trained = [torch.load(f'{path}.pt', weights_only=True) for path in paths]
         torch.testing.assert_close(trained[1], trained[0], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(trained[2], trained[1], rtol=0, atol=0)
-        assert len({path.with_suffix('.json').read_text() for path in paths}) == 1
+        one, *others = (dms_mm.Structure.load(path.with_suffix('.json')) for path in paths)
+        for other in others:
+            # Adam's first steps are all of one size, so which of some elements stays may hang on the last bit.
+            assert [other.kept(n) for n in one.units] == [one.kept(n) for n in one.units], selector
+            assert other == one or selector != 'topk'
+        assert others[0] == others[1]
 
 
 def test_norms_on_cpu_take_the_statistics_of_all_ranks(tmp_path):
