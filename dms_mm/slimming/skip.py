@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,7 @@ Passed = int | str | list[int | str | None]
 class Skip(nn.Identity):
     """A removed block that was called with more than its input, or returned a tuple: its input goes on.
 
-    Plain attributes stay, since a model may ask its blocks for them.
+    Plain attributes stay, its own and those of its submodules, since a model may ask its blocks for them.
 
     Args:
         outputs: the length of the tuple that it returned, 0 for a tensor: its first argument goes on first, and None
@@ -23,8 +24,8 @@ class Skip(nn.Identity):
 
     def __init__(self, block: nn.Module, outputs: Passed = 0) -> None:
         super().__init__()
-        for name, value in vars(block).items():
-            if not name.startswith('_') and type(value) in (str, int, float, bool):
+        for name, value in vars(_plain(block)).items():
+            if not hasattr(self, name) or name == 'training':
                 setattr(self, name, value)
         self.outputs = outputs
 
@@ -42,6 +43,12 @@ class Skip(nn.Identity):
         if isinstance(place, int):
             return args[place] if place < len(args) else kwargs['input']
         return kwargs[place]
+
+
+def _plain(module: nn.Module) -> SimpleNamespace:
+    """What a module, and each of those inside it, stores of plain numbers and words."""
+    own = {k: v for k, v in vars(module).items() if not k.startswith('_') and type(v) in (str, int, float, bool)}
+    return SimpleNamespace(**own, **{name: _plain(m) for name, m in module._modules.items() if m is not None})
 
 
 def close_gaps(model: nn.Module, removed: Sequence[str], containers: bool | Sequence[str] = True) -> None:

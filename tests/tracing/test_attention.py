@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import dms_mm
+from builders.exact import check_exact
 from builders.structures import harden_randomly
 from dms_mm.mutators.fold import MaskedNorm
 from dms_mm.slimming.slim import Skip
@@ -341,6 +342,19 @@ def test_transformer_blocks_are_found_and_leave_names_alone():
     slim = space.slim()
     assert isinstance(slim.transformer.h[0], Skip)
     assert {k.split('.')[2] for k in slim.state_dict() if '.h.' in k} == {'1'}
+
+
+def test_what_asks_its_first_block_asks_what_stands_for_it():
+    """``nn.TransformerEncoder`` looks at ``self.layers[0].self_attn.batch_first``."""
+    layer = nn.TransformerEncoderLayer(12, 2, 16, 0.0, batch_first=True, norm_first=True)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    space = check_exact(nn.Sequential(nn.Linear(5, 12), encoder, nn.Linear(12, 3)).eval(), torch.randn(2, 4, 5))
+    (depth,) = (u for u in space.units.values() if u.kind == 'depth')
+    assert depth.size == 2 and not space.frozen
+    space.set_keep({depth.name: 0})
+    slim = space.slim()
+    assert slim[1].layers[0].self_attn.batch_first is True and not [*slim[1].layers.parameters()]
+    assert not isinstance(slim[1].layers[0].self_attn, nn.Module)
 
 
 class Rectified(torch.nn.Module):
