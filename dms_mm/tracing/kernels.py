@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -80,26 +81,47 @@ for _name, (_, _, _arguments) in FUNCTIONS.items():
     torch.library.register_fake(f'mmcv::{_name}', SHAPES[_name], lib=LIBRARY)
 
 
+class _Here(threading.local):
+    """How many contexts are open in this thread."""
+
+    depth = 0
+
+
+_here = _Here()
+_lock = threading.Lock()
+_open = 0  # contexts in all threads
+_replaced: list[tuple[Any, Any]] = []  # function, and its own forward
+
+
 @contextlib.contextmanager
 def seen_kernels() -> Iterator[None]:
-    """mmcv's functions call operators."""
-    replaced = []
-    try:
+    """mmcv's functions call operators, in this thread: what others run meanwhile is what it always was."""
+    global _open
+    with _lock:
+        _open += 1
         for name in FUNCTIONS:
             function = _function(name)
             if function is not None and not hasattr(function.forward, 'kernel'):
-                replaced.append((function, function.forward))
+                _replaced.append((function, function.forward))
                 function.forward = staticmethod(_operator(name, function.forward))
+    _here.depth += 1
+    try:
         yield
     finally:
-        for function, forward in replaced:
-            function.forward = staticmethod(forward)
+        _here.depth -= 1
+        with _lock:
+            _open -= 1
+            while _replaced and not _open:
+                function, forward = _replaced.pop()
+                function.forward = staticmethod(forward)
 
 
 def _operator(name: str, kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
     operator = getattr(torch.ops.mmcv, name)
 
-    def forward(ctx: Any, *args: Any) -> Tensor:
+    def forward(ctx: Any, *args: Any) -> Any:
+        if not _here.depth:
+            return kernel(ctx, *args)
         given = [_pair(a) if k in PAIRS[name] else a for k, a in enumerate(args)]
         result: Tensor = operator(*given)
         return result
