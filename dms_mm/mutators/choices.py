@@ -1,4 +1,4 @@
-"""Masks of what a model chooses among: their logarithms are added to the scores."""
+"""Masks of what a model chooses among: their logarithms are added to scores, and shares are multiplied."""
 
 from __future__ import annotations
 
@@ -20,10 +20,20 @@ def log_mask(mask: Tensor) -> Tensor:
     return torch.where(mask > 0, mask.clamp_min(LEAST).log(), -torch.inf)
 
 
-class LogMasks(TorchFunctionMode):
-    """Adds the logarithms of masks to the scores of one forward."""
+def masked_scores(x: Tensor, mask: Tensor, way: str) -> Tensor:
+    """Scores (..., n) by masks (n,): ``'add'`` logarithms, ``'multiply'`` what is positive, or ``'bar'`` what is dead.
 
-    def __init__(self, masks: Mapping[tuple[str, int, int], Fold]) -> None:
+    In each way a mask of zero makes a score minus infinity.
+    """
+    if way == 'add':
+        return x + log_mask(mask).to(x.dtype)
+    return torch.where(mask > 0, x * mask.to(x.dtype) if way == 'multiply' else x, -torch.inf)
+
+
+class ScoreMasks(TorchFunctionMode):
+    """Masks the scores of one forward."""
+
+    def __init__(self, masks: Mapping[tuple[str, int, int], tuple[Fold, str]]) -> None:
         super().__init__()
         self.masks = masks
         self.seen: dict[tuple[str, int], int] = {}
@@ -35,9 +45,9 @@ class LogMasks(TorchFunctionMode):
         asked = asked_for(func, args, kwargs)
         if asked is not None:
             nth = self.seen[asked] = self.seen.get(asked, -1) + 1
-            fold = self.masks.get((*asked, nth))
-            if fold is not None:
+            found = self.masks.get((*asked, nth))
+            if found is not None:
+                fold, way = found
                 x = args[0] if args else kwargs.pop('input')
-                scores = x + log_mask(fold(x.new_ones(x.shape[-1]))).to(x.dtype)
-                args = (scores, *args[1:])
+                args = (masked_scores(x, fold(x.new_ones(x.shape[-1])), way), *args[1:])
         return func(*args, **kwargs)

@@ -57,7 +57,7 @@ def share_bank(model: nn.Module, bank: TopkBank) -> None:
         masks = [*module.__dict__.get(FOLDS, {}).values(), *module._forward_hooks.values()]
         masks += [v.mask for v in module.__dict__.values() if isinstance(v, (MaskedNorm, MaskedConvolution, Compact))]
         masks += [v.out for v in module.__dict__.values() if isinstance(v, MaskedNorm)]
-        masks += [mask for v in module.__dict__.values() if isinstance(v, MaskedChoice) for mask in v.masks.values()]
+        masks += [mask for v in module.__dict__.values() if isinstance(v, MaskedChoice) for mask, _ in v.masks.values()]
         for mask in masks:
             if isinstance(mask, (Fold, OutputMask)):
                 mask.bank = bank

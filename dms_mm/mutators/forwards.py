@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..topk import TopkBank
 from ..tracing.wholes.norms import NormSpec, masked_forward
 from ..tracing.wholes.standardised import StandardSpec, convolve, standardise
-from .choices import LogMasks
+from .choices import ScoreMasks
 from .products import Fold
 from .stores import FOLDS, FoldedTensors, stored
 
@@ -92,20 +92,20 @@ class Compact:
 
 
 class MaskedChoice:
-    """The forward of a module that chooses: each softmax or top-k in ``masks`` sees ``scores + log(mask)``.
+    """The forward of a module that chooses: each softmax or top-k in ``masks`` sees masked scores.
 
-    ``masks`` has them by operator, number of positions, and how many of the kind come before it.
+    ``masks`` has them, and their way, by operator, number of positions, and how many of the kind come before it.
     """
 
-    def __init__(self, module: nn.Module, masks: Mapping[tuple[str, int, int], Fold]) -> None:
+    def __init__(self, module: nn.Module, masks: Mapping[tuple[str, int, int], tuple[Fold, str]]) -> None:
         self.module, self.masks = module, dict(masks)
         self.before = module.__dict__.get('forward')
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        units = [(mask.bank, [u for _, units, _ in mask.pieces for u in units]) for mask in self.masks.values()]
+        units = [(mask.bank, [u for _, units, _ in mask.pieces for u in units]) for mask, _ in self.masks.values()]
         if all(_whole(bank, own) for bank, own in units):
             return plain_forward(self, *args, **kwargs)
-        with LogMasks(self.masks):
+        with ScoreMasks(self.masks):
             return plain_forward(self, *args, **kwargs)
 
 

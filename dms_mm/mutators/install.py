@@ -156,8 +156,8 @@ def _replace_forwards(model: nn.Module, trace: Trace, lines: _Lines, bank: TopkB
         mask = Fold(bank) if inputs is None else mask_of(lines.ownership.owner(inputs))
         replace_forward(MaskedConvolution(model.get_submodule(path), standard, mask))
     for path, choices in _choices(trace).items():
-        masks = {(c.operator, c.size, c.nth): mask_of(lines.ownership.owner(c.ids)) for c in choices}
-        if any(mask.pieces for mask in masks.values()):
+        masks = {(c.operator, c.size, c.nth): (mask_of(lines.ownership.owner(c.ids)), c.way) for c in choices}
+        if any(mask.pieces for mask, _ in masks.values()):
             replace_forward(MaskedChoice(model.get_submodule(path), masks))
     for path, (mixing, ids) in trace.compact.items():
         replace_forward(Compact(model.get_submodule(path), mixing.dim, mask_of(lines.ownership.owner(ids))))

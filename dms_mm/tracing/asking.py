@@ -15,9 +15,10 @@ from .ledger import Ledger
 OPERATORS: dict[Any, str] = {
     **dict.fromkeys((functional.softmax, torch.softmax, Tensor.softmax), 'softmax'),
     **dict.fromkeys((torch.topk, Tensor.topk), 'topk'),
+    **dict.fromkeys((torch.gather, Tensor.gather), 'gather'),
     **dict.fromkeys((functional.sigmoid, torch.sigmoid, Tensor.sigmoid), 'sigmoid'),
 }
-PLACES = {'softmax': 1, 'topk': 2}  # of the dimension, among the arguments
+PLACES = {'softmax': 1, 'topk': 2, 'gather': 1}  # of the dimension, among the arguments
 
 
 def asked_for(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, int] | None:

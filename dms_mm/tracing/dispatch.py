@@ -14,7 +14,7 @@ from .decisions import DECIDING, Decisions, by_positions, without_data
 from .findings import Call, Entries, Trace
 from .flow import flow_of
 from .ledger import Ledger, tensors_of
-from .named import follow_names, name_hits, names_of
+from .named import follow_names, follow_weighed, name_hits, names_of
 from .numbers import Known, arguments_of, made_of_numbers, numbers_of, start_of
 from .residual import follow
 from .rules.constants import CONSTANTS
@@ -147,6 +147,7 @@ class Tracer(TorchDispatchMode):
         results = tensors_of(out)
         if any(names_of(x) is not None for x in tensors):
             follow_names(self.ledger, call.name.partition('::')[2].removesuffix('_'), out, args, kwargs)
+        follow_weighed(self.ledger, out, tensors)
         self.ledger.use(tensors, results, sources)
         follow(self.ledger, func, out, tensors, args, kwargs)
         call.shapes = _shapes(results)

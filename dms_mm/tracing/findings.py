@@ -72,9 +72,10 @@ class Gate:
 
 @dataclass(eq=False)
 class Choice:
-    """Scores of positions ``ids`` enter the ``nth`` softmax, sigmoid or top-k over ``size`` of them in a ``module``.
+    """Scores of positions ``ids`` enter the ``nth`` operator that chooses among ``size`` of them in a ``module``.
 
-    ``reason`` is why they stay where nothing comes of it that names them.
+    ``way`` is what masks do to them, see ``mutators.choices``; ``reason`` is why they stay where nothing comes of it
+    that names them.
     """
 
     module: str
@@ -82,6 +83,7 @@ class Choice:
     size: int
     nth: int
     ids: IntArray
+    way: str
     reason: str
 
 
@@ -101,6 +103,7 @@ class Trace:
     costs: list[Cost] = field(default_factory=list)
     choices: list[Choice] = field(default_factory=list)  # where scores take the logarithms of masks
     chosen: list[tuple[IntArray, int]] = field(default_factory=list)  # so many of these at once
+    looked_up: list[IntArray] = field(default_factory=list)  # their numbers picked something
     picked: dict[str, IntArray] = field(default_factory=dict)  # module, called by its number -> what that is one of
     numbered: list[IntArray] = field(default_factory=list)  # a number that is one of these was read or compared with
     matched: list[IntArray] = field(default_factory=list)  # and picked something of a tensor
@@ -112,6 +115,8 @@ class Trace:
     )  # direction of a weight_norm -> gain, its dimension
     requests: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # parameters masked where made
     requested: dict[frozenset[str], set[int]] = field(default_factory=dict)
+    customary: list[tuple[frozenset[str], IntArray]] = field(default_factory=list)  # requests that heads alone need
+    relied: list[IntArray] = field(default_factory=list)  # masked by requests, and so not by what consumes them
     barred: dict[ParamDim, None] = field(default_factory=dict)  # masks here would make zero what is divided by
     together: set[frozenset[frozenset[str]]] = field(default_factory=set)  # makers that have to be zero together
     excused: set[frozenset[str]] = field(default_factory=set)  # makers of which others mask what some are barred from

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from . import carriers, wholes
 from .caches import forget, kept_before
 from .decisions import Results, undecided
 from .dispatch import TraceError, Tracer
+from .elements import IntArray
 from .experts import tie_experts
 from .findings import Trace
 from .holders import leaves
 from .ledger import Ledger, tensors_of
+from .named import names_of as named_by
 from .process import same_process
 from .running import Forward, call_forward, plain_outputs, record, run_fake
 from .siblings import tie_unused
@@ -140,6 +142,9 @@ def _trace_mode(
     for x in tensors_of(plain_outputs(outputs)):
         for _, ids in Ledger.entries(x):
             result.elements.freeze(ids, 'an output of the model')
+        names = named_by(x)
+        if names is not None:
+            result.elements.freeze(names, 'their numbers are an output of the model')
     result.results.append({tracer.values.of(x) for x in tensors_of(plain_outputs(outputs))})
     result.calls.append(tracer.calls)
     carriers.add_forward(tracer.ledger)
@@ -155,13 +160,27 @@ def _freeze_projected(model: nn.Module, result: Trace) -> None:
 
 
 def _freeze_unnamed(result: Trace) -> None:
-    """What a softmax is over stays, unless something is chosen by it: only then what is left is known to go on."""
-    chosen = set(np.unique(result.elements.find(np.concatenate([[], *(ids for ids, _ in result.chosen)]).astype(int))))
+    """What a softmax is over stays, unless something is picked by it: only then what is left is known to go on."""
+    chosen = _roots(result, [ids for ids, _ in result.chosen if any(ids is line for line in result.looked_up)])
     for choice in list(result.choices):
         if not chosen.issuperset(result.elements.find(choice.ids).tolist()):
             result.choices.remove(choice)
             if choice.operator != 'sigmoid':
                 result.elements.freeze(choice.ids, choice.reason)
+
+
+def _mask_once(result: Trace) -> None:
+    """What is chosen weighs as much as its scores say, also where products would have it masked as if it were heads."""
+    spare = _roots(result, [ids for ids, _ in result.chosen]) - _roots(result, result.relied)
+    dropped = {id(r) for r in result.customary if spare.issuperset(result.elements.find(r[1]).reshape(-1).tolist())}
+    result.requests = [request for request in result.requests if id(request) not in dropped]
+
+
+def _roots(result: Trace, lists: Sequence[IntArray]) -> set[int]:
+    found: set[int] = set()
+    for ids in lists:
+        found.update(result.elements.find(ids).reshape(-1).tolist())
+    return found
 
 
 def _close(model: nn.Module, result: Trace) -> None:
@@ -170,6 +189,7 @@ def _close(model: nn.Module, result: Trace) -> None:
     tie_unused(model, result)
     _freeze_projected(model, result)
     _freeze_unnamed(result)
+    _mask_once(result)
     result.elements.resolve()
     for source, ids in result.products:
         wanted = np.unique(result.elements.parts(ids))

@@ -203,13 +203,16 @@ class Ledger:
         self.freeze(axes, reason)
 
     # -- who takes the masks
-    def request(self, x: Any, ids: IntArray) -> bool:
-        """Ask that dead positions of ``x`` be zero. False if no parameters can see to that."""
+    def request(self, x: Any, ids: IntArray, customary: bool = False) -> bool:
+        """Ask that dead positions of ``x`` be zero, if only as is ``customary`` for heads. False if no parameters can
+        see to that."""
         makers = self.makers(x)
         if makers is None or is_barred(self.trace, makers, ids):
             return False
         if makers:
             self.trace.requests.append((makers, ids))
+            if customary:
+                self.trace.customary.append(self.trace.requests[-1])
             self.trace.requested.setdefault(makers, set()).update(np.unique(ids).tolist())
         return True
 
@@ -222,7 +225,9 @@ class Ledger:
     def masked(self, x: Any, lists: Sequence[IntArray]) -> bool:
         """Dead positions of ``x`` along these elements are zero already."""
         asked = self.trace.requested.get(self.makers(x) or frozenset(), set())
-        return bool(asked) and all(asked.issuperset(np.unique(ids).tolist()) for ids in lists)
+        known = bool(asked) and all(asked.issuperset(np.unique(ids).tolist()) for ids in lists)
+        self.trace.relied += lists if known else []
+        return known
 
     def consume(self, tensor: Any, lists: Sequence[IntArray]) -> None:
         """A parameter contracts these elements of its own: it takes their masks."""

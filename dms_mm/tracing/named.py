@@ -38,6 +38,27 @@ def names_of(x: Any) -> IntArray | None:
     return line
 
 
+def weigh(x: Any, line: IntArray) -> None:
+    """Masks of ``line`` (n,) have weighed the scores in ``x``."""
+    x._dms_weighed = line
+
+
+def is_weighed(x: Any) -> bool:
+    """Masks have weighed the scores in ``x`` already."""
+    return getattr(x, '_dms_weighed', None) is not None
+
+
+def follow_weighed(ledger: Ledger, out: Any, tensors: Sequence[Any]) -> None:
+    """What is made of weighed scores is weighed, as long as it has the same positions."""
+    line = next((x._dms_weighed for x in tensors if is_weighed(x)), None)
+    if line is None:
+        return
+    roots = set(ledger.elements.find(line).tolist())
+    for x in tensors_of(out):
+        if any(roots.issuperset(ledger.elements.find(ids).reshape(-1).tolist()) for _, ids in ledger.entries(x)):
+            weigh(x, line)
+
+
 def picks(ledger: Ledger, x: Any, dim: int, index: Any) -> bool:
     """Positions of ``x`` are picked by names: they are tied to what is named. False if ``index`` names none of them."""
     line = names_of(index)
@@ -49,6 +70,7 @@ def picks(ledger: Ledger, x: Any, dim: int, index: Any) -> bool:
         return False
     for ids in own:
         ledger.elements.union(ids, line[: len(ids)])
+    ledger.trace.looked_up.append(line)
     return True
 
 
@@ -92,7 +114,10 @@ def follow_names(ledger: Ledger, name: str, out: Any, args: Sequence[Any], kwarg
             name_positions(x, line)
     elif name == '_local_scalar_dense':
         ledger.note_named(int(out), line)
-    elif not _counts(ledger, name, results, line, args, kwargs) and not _compares(ledger, name, out, given, line, args):
+        ledger.trace.looked_up.append(line)
+    elif _counts(ledger, name, results, line, args, kwargs) or _compares(ledger, name, out, given, line, args):
+        ledger.trace.looked_up.append(line)
+    else:
         ledger.freeze([((0,), line)], COMPUTED)
 
 

@@ -79,6 +79,26 @@ class ByBest(Stacked):
         return shares.gather(-1, index), index
 
 
+class AllRun(Stacked):
+    """All experts see every token; the chosen ones' results are picked."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        weight, index = self.route(flat)
+        y = torch.einsum('neh,ewh->new', torch.einsum('nw,ehw->neh', flat, self.up).relu(), self.down)
+        y = y.gather(1, index[..., None].expand(-1, -1, y.shape[-1]))
+        return (y * weight[..., None]).sum(1).view_as(x)
+
+
+class LooksUp(Stacked):
+    """Shares are made of the scores of the chosen, which are looked up."""
+
+    def route(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores = functional.linear(x, self.router.weight)
+        index = scores.softmax(-1).topk(2, -1)[1]
+        return scores.gather(-1, index).softmax(-1), index
+
+
 class Listed(nn.Module):
     """Experts in a list, of which each sees the tokens that are sent to it; those without any are left out."""
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 import dms_mm
 from builders import experts as made
@@ -123,6 +124,63 @@ def test_gradients_are_differences(name):
                 values.append(float(space.model(x).square().sum()))
                 space.bank.mask[k] -= sign * step
         assert abs((values[0] - values[1]) / (2 * step) - float(grad[k])) < 1e-5 * max(1, abs(float(grad[k])))
+
+
+class Shifted(TorchFunctionMode):
+    """Adds to the scores that are made by one weight."""
+
+    def __init__(self, weight, by):
+        super().__init__()
+        self.weight, self.by = weight, by
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        return out + self.by if func is functional.linear and args[1] is self.weight else out
+
+
+@pytest.mark.parametrize(
+    'kind', [made.Stacked, made.ByScores, made.BySigmoids, made.OneOnly, made.ByBest, made.AllRun, made.LooksUp]
+)
+def test_masks_weigh_what_is_chosen_once(kind):
+    torch.manual_seed(0)
+    space = dms_mm.make_searchable(Tokens(kind()).eval(), tokens())
+    plain = copy.deepcopy(space).detach().double()
+    softened(space)
+    unit, x = expert_unit(space), tokens().double()
+    whole = torch.ones_like(space.bank.mask)
+    whole[unit.start : unit.start + unit.size] = space.bank.mask[unit.start : unit.start + unit.size]
+    space.bank.mask.copy_(whole)
+    with Shifted(plain.attention.router.weight, space.mask(unit.name).log()):
+        want = plain(x)
+    assert float((want - plain(x)).abs().max()) > 1e-3
+    torch.testing.assert_close(space.model(x), want, rtol=1e-10, atol=1e-12)
+
+
+class Returns(made.Stacked):
+    """Numbers of the chosen are an output."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        value, index = self.route(x)
+        if self.how == 'values':
+            return value
+        y = self.up[index].sum((-1, -2)) * value
+        return y, {'rows': [index] if self.how == 'as they are' else [index.view(-1)[:4]]}
+
+
+@pytest.mark.parametrize('how', ['as they are', 'some of them', 'values'])
+def test_classes_stay_where_their_numbers_leave_the_model_or_pick_nothing(how):
+    """A classifier that returns its best classes must not number them anew."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 12), nn.ReLU(), Returns(how)).eval()
+    space = dms_mm.make_searchable(model, tokens())
+    assert [unit.kind for unit in space.units.values()] == ['channel']
+    space.set_keep({name: 7 for name in space.units})
+    have, want = space.slim()(tokens()), space.model(tokens())
+    torch.testing.assert_close(have, want)
 
 
 def test_what_is_dead_is_never_chosen_and_has_a_finite_gradient():

@@ -1,8 +1,9 @@
 """Choices among positions: a softmax over scores, the best of them, and products by what was chosen.
 
-A position that is masked by ``m`` gets ``log(m)`` added where its scores enter the first such operator: it weighs as
-little as ``m`` says, and what is dead is never chosen. The numbers of what is chosen *name* positions; they are other
-ones in a slim model, and :mod:`..named` follows them.
+A position that is masked by ``m`` gets ``log(m)`` added where its scores enter the first such operator, or is
+multiplied by ``m`` where they are no logarithms: it weighs as little as ``m`` says. Later ones only see to it that what
+is dead is never chosen. The numbers of what is chosen *name* positions; they are other ones in a slim model, and
+:mod:`..named` follows them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Any
 from ..findings import Choice, Entries
 from ..flow import flow_of
 from ..ledger import Ledger, tensors_of
-from ..named import name_positions
+from ..named import is_weighed, name_positions, names_of, weigh
 from .along import act_along
+from .indexing import picked_along
 from .layout import align, dims_of, touching, wrap
 from .pointwise import pointwise
 from .products import contract, zero_where
@@ -32,21 +34,28 @@ def _scored(x: Any, dim: int) -> Entries:
     return entries if fits and x.is_floating_point() and flow_of(x).data else []
 
 
-def _mask_scores(ledger: Ledger, x: Any, operator: str, entries: Entries) -> bool:
+def mask_scores(ledger: Ledger, x: Any, operator: str, entries: Entries, way: str = 'add') -> bool:
     """Scores are to be masked as they enter the operator that runs now; False if no mask can get there."""
     path = ledger.stack[-1]
     place = ledger.asked.get(path)
     if place is None or place[:2] != (operator, int(x.shape[-1])):
         return False
-    ledger.trace.choices.append(Choice(path, *place, entries[0][1], f'{CHOICE} in {ledger.where() or "the model"}'))
+    reason = f'{CHOICE} in {ledger.where() or "the model"}'
+    ledger.trace.choices.append(Choice(path, *place, entries[0][1], way, reason))
+    x._dms_scores = True
     return True
+
+
+def way_of(x: Any) -> str:
+    """What masks do to scores that enter a choice: those that are never negative weigh by themselves."""
+    return 'bar' if is_weighed(x) else 'multiply' if flow_of(x).low >= 0 else 'add'
 
 
 def _choose(ledger: Ledger, out: Any, x: Any, count: int, dim: int, operator: str) -> bool:
     """The numbers of the best are names; False if the scores of what is dead may be among them."""
     entries = _scored(x, dim)
     shares = ledger.makers(x) == frozenset() and flow_of(x).low >= 0
-    if not entries or not (shares or _mask_scores(ledger, x, operator, entries)):
+    if not entries or not (shares or mask_scores(ledger, x, operator, entries, way_of(x))):
         return False
     line = entries[0][1]
     ledger.trace.chosen.append((line, count))
@@ -60,8 +69,9 @@ def _choose(ledger: Ledger, out: Any, x: Any, count: int, dim: int, operator: st
 def softmax(ledger: Ledger, out: Any, x: Any, dim: int, *args: Any, **kwargs: Any) -> None:
     """It gives nothing to what is dead, if its scores can be masked. What nothing is chosen by stays all the same."""
     entries = _scored(x, wrap(dim, x.ndim))
-    if entries and _mask_scores(ledger, x, 'softmax', entries):
+    if entries and mask_scores(ledger, x, 'softmax', entries):
         ledger.put(out, entries, None, frozenset())
+        weigh(out, entries[0][1])
     else:
         act_along(ledger, out, x, {wrap(dim, x.ndim)}, CHOICE)
 
@@ -71,8 +81,8 @@ def sigmoid(ledger: Ledger, out: Any, x: Any) -> None:
     """Of scores by which something is chosen, masks weigh the odds."""
     pointwise(ledger, out, x, operator='sigmoid')
     entries = _scored(x, x.ndim - 1)
-    if entries:
-        _mask_scores(ledger, x, 'sigmoid', entries)
+    if entries and mask_scores(ledger, x, 'sigmoid', entries):
+        weigh(out, entries[0][1])
 
 
 @rule('topk')
@@ -91,6 +101,17 @@ def argmax(ledger: Ledger, out: Any, x: Any, dim: Any = None, *args: Any, **kwar
 def maximum(ledger: Ledger, out: Any, x: Any, dim: Any = None, *args: Any, **kwargs: Any) -> None:
     if type(dim) is not int or not _choose(ledger, out, x, 1, wrap(dim, x.ndim), ''):
         extremum(ledger, out, x, dim, *args, **kwargs)
+
+
+@rule('gather')
+def gather(ledger: Ledger, out: Any, x: Any, dim: int, index: Any, *args: Any, **kwargs: Any) -> None:
+    """Scores by which something was chosen are masked here, too, if they are looked up again as they were."""
+    dim = wrap(dim, x.ndim)
+    if getattr(x, '_dms_scores', False) and not is_weighed(x) and names_of(index) is not None:
+        entries = _scored(x, dim)
+        if entries and not mask_scores(ledger, x, 'gather', entries, way_of(x)):
+            ledger.freeze(entries, 'scores of the chosen that no mask gets at')
+    picked_along(ledger, out, x, dim, index)
 
 
 @rule('_grouped_mm')

@@ -60,10 +60,8 @@ def index_select(ledger: Ledger, out: Any, x: Any, dim: int, index: Any) -> None
     picked(ledger, out, operands, f'index_select on dimension {dim}', {dim: index})
 
 
-@rule('gather')
-def gather(ledger: Ledger, out: Any, x: Any, dim: int, index: Any, *args: Any, **kwargs: Any) -> None:
+def picked_along(ledger: Ledger, out: Any, x: Any, dim: int, index: Any) -> None:
     """Along other dimensions the index is as long as what it picks from."""
-    dim = wrap(dim, x.ndim)
     places = [None if d == dim else d for d in range(x.ndim)]
     picked(ledger, out, [(x, places), (index, range(index.ndim))], 'a gather from pruned positions', {dim: index})
 

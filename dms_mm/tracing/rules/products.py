@@ -122,7 +122,7 @@ def bmm(ledger: Ledger, out: Any, x: Any, w: Any) -> None:
         # The paper masks heads on queries, keys and values alike.
         for y, lists in ((x, batch), (w, other)):
             for ids in lists:
-                ledger.request(y, ids)
+                ledger.request(y, ids, customary=True)
     left, right = ledger.along(x, 1), ledger.along(w, 2)
     if not (ledger.source(x) or ledger.source(w)):
         # Values are weighted by what is not negative; a graph's edges may be.
