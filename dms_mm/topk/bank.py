@@ -65,7 +65,7 @@ class TopkBank(nn.Module):
         self.register_buffer('segment', torch.repeat_interleave(torch.arange(len(size)), size), persistent=False)
         self.register_buffer('temperature', torch.tensor(list(temperatures), dtype=torch.float32), persistent=False)
         self.register_buffer('min_keep', torch.tensor(list(min_keep), dtype=torch.long), persistent=False)
-        # A unit of one element that may go has no order to wait for.
+        # A unit of one element that may go has no order to wait for, only for a search.
         self.register_buffer('single', (size == 1) & (self.min_keep == 0), persistent=False)
         self.ratio: Tensor
         self.importance: Tensor
@@ -176,11 +176,16 @@ class TopkBank(nn.Module):
         first, last = order[self.start], order[self.start + self.size - 1]
         self.differs = self.importance[last] > self.importance[first]
 
+    @property
+    def ordered(self) -> Tensor:
+        """(U,) bool: units whose masks may differ from one. A model is what it was until a search takes its first step."""
+        return self.differs | (self.single & (self.steps > 0))
+
     def masks_of(self, trained: Tensor) -> Tensor:
         """(N,) masks, differentiable in the trained numbers (eq. 3); hardened units show what they keep."""
         segment = self.segment
         lam = self.temperature.to(trained.dtype)[segment]
-        return self.shown(soft_mask(self.rank + self.shift, trained[segment], lam), self.differs | self.single)
+        return self.shown(soft_mask(self.rank + self.shift, trained[segment], lam), self.ordered)
 
     def shown(self, masks: Tensor, ordered: Tensor | None = None) -> Tensor:
         """(N,) ``masks``, but ones in units that are not ``ordered`` (U,), and what hardened units keep."""

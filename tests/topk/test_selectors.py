@@ -18,7 +18,7 @@ def bank_of(cls, seed=0, **options):
     with torch.no_grad():
         new = torch.randn(bank.trained.shape, generator=generator, dtype=torch.float64)
         bank.trained.copy_(new.sigmoid() if new.shape == (len(SIZES),) else new)
-    bank.steps.fill_(seed)
+    bank.steps.fill_(seed + 1)
     bank.clamp()
     bank.refresh()
     return bank
@@ -151,6 +151,7 @@ def test_in_the_middle_a_mask_is_at_least_half_for_just_the_elements_that_stay(p
         bank.importance.copy_(torch.rand(31))
         with torch.no_grad():
             bank.ratio.fill_(a)
+        bank.steps += 1
         bank.refresh()
         assert bool(bank.mask[30] >= 0.5) == bool(a <= 0.5) == bool(bank.hard_counts()[1])
         off += int((bank.mask[:30] >= 0.5).sum()) - int(bank.hard_counts()[0])
@@ -161,6 +162,9 @@ def test_a_unit_of_one_element_learns_and_one_that_must_stay_does_not():
     bank = TopkBank([1, 1], [8.0, 1.0], [0, 1]).double()
     with torch.no_grad():
         bank.ratio[0] = 0.3
+    bank.refresh()
+    assert bank.mask.eq(1).all()  # until a search takes its first step, a model is what it was
+    bank.steps += 1
     bank.refresh()
     m = torch.sigmoid(torch.tensor(8 * (0.5 - 0.3), dtype=torch.float64))
     torch.testing.assert_close(bank.mask[0], m, rtol=1e-7, atol=0)

@@ -41,7 +41,7 @@ class GET(TopkBank):
         rank = torch.round(self.rank.double() * self.size[self.segment]).long()
         hard = rank >= (self.size - self.hard_counts(trained))[self.segment]
         through = self._through(trained)
-        return self.shown(hard.to(through.dtype) + (through - through.detach()), self.differs | self.single)
+        return self.shown(hard.to(through.dtype) + (through - through.detach()), self.ordered)
 
     @torch.no_grad()
     def chain(self, grad: Tensor) -> Tensor:
@@ -50,6 +50,6 @@ class GET(TopkBank):
         else:
             through = self._through(self.trained)
             slope = -self.temperature.to(grad.dtype)[self.segment] * through * (1 - through)
-        moves = (self.differs | self.single) & ~self.hardened
+        moves = self.ordered & ~self.hardened
         slope = torch.where(moves[self.segment], slope, torch.zeros_like(slope))
         return torch.zeros_like(self.ratio, requires_grad=False).index_add(0, self.segment, slope * grad)

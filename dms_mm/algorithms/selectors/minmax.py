@@ -33,13 +33,13 @@ class MinMaxTopk(DerivedBank):
     @torch.no_grad()
     def derive(self) -> None:
         super().derive()
-        ordered = self.differs | self.single
+        ordered = self.ordered
         stays = (self.scaled() >= self.trained[self.segment]) | ~ordered[self.segment]
         self.show_counts(torch.zeros_like(self.size).index_add(0, self.segment, stays.long()))
 
     def masks_of(self, trained: Tensor) -> Tensor:
         lam = self.temperature.to(trained.dtype)[self.segment]
-        return self.shown(soft_mask(self.scaled(), trained[self.segment], lam), self.differs | self.single)
+        return self.shown(soft_mask(self.scaled(), trained[self.segment], lam), self.ordered)
 
     @torch.no_grad()
     def clamp(self) -> None:

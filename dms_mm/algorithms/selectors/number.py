@@ -81,7 +81,7 @@ class SNS(DrawnBank):
         stays = self._relaxed(drawn).to(trained.dtype)
         rank = torch.round(self.rank.double() * self.size[self.segment]).long()
         hard = rank >= (self.size - self._likeliest(drawn.detach()))[self.segment]
-        return self.shown(hard.to(stays.dtype) + (stays - stays.detach()), self.differs | self.single)
+        return self.shown(hard.to(stays.dtype) + (stays - stays.detach()), self.ordered)
 
     def soft(self) -> Tensor:
         """(N,) probabilities to stay."""
