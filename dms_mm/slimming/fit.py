@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .layers import GEOMETRY, TORCH_SIZES, disagreement
+from .layers import disagreement, name_problem
 from .ranges import from_ranges, shorten
 from .schema import StructureError, fail, parents, place
 from .structure import Structure
@@ -193,13 +192,10 @@ def _check_folds(change: Change) -> None:
 
 def _attribute_problem(module: nn.Module, name: str, value: Any) -> str:
     """Why a structure file may not set an attribute: it sets sizes that a module has, to no more than they are."""
+    problem = name_problem(module, name)
+    if problem:
+        return problem
     kind = type(module).__name__
-    if name.startswith('_') or name == 'training' or name in GEOMETRY:
-        return 'no size of a layer'
-    if name not in vars(module) or hasattr(inspect.getattr_static(type(module), name, None), '__set__'):
-        return f'{kind} has no such number'
-    if type(module).__module__.startswith('torch.nn.') and name not in TORCH_SIZES:
-        return f'no size of {kind}'
     old = vars(module)[name]
     several = isinstance(old, (list, tuple))
     before = list(old) if several else [old]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,19 @@ TORCH_SIZES = {
 }  # fmt: skip
 # These are numbers, too, but say where a layer looks, not how wide it is.
 GEOMETRY = {'kernel_size', 'stride', 'padding', 'dilation', 'output_padding'}
+
+
+def name_problem(module: nn.Module, name: str) -> str:
+    """Why a module's attribute is none that a structure file may set, whatever it holds."""
+    kind = type(module).__name__
+    if name.startswith('_') or name == 'training' or name in GEOMETRY:
+        return 'no size of a layer'
+    if name not in vars(module) or hasattr(inspect.getattr_static(type(module), name, None), '__set__'):
+        return f'{kind} has no such number'
+    if type(module).__module__.startswith('torch.nn.') and name not in TORCH_SIZES:
+        return f'no size of {kind}'
+    return ''
+
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -12,6 +12,7 @@ from torch import nn
 from ..mutables import ExpertUnit
 from ..tracing import Call, IntArray
 from .compare import Mismatch, counted
+from .layers import name_problem
 from .plan import Mend, Plan, Remedy
 from .sizes import Owners, Size, Sizes, same_owners
 
@@ -183,10 +184,14 @@ def _pieces(sizes: Sizes, call: Call) -> list[tuple[int, list[IntArray]]]:
 
 
 def stored_sizes(model: nn.Module, path: str) -> list[tuple[str, int | None, Any]]:
-    """(attribute, place in it, value) of every whole number that a module stores, and its sequences of them."""
+    """(attribute, place in it, value) of every whole number that a module stores, and its sequences of them.
+
+    What a structure file may not set is left out: a layer of torch may be given a number of somebody's own.
+    """
     result: list[tuple[str, int | None, Any]] = []
-    for name, value in vars(model.get_submodule(path)).items():
-        if name.startswith('_') or name == 'training':
+    module = model.get_submodule(path)
+    for name, value in vars(module).items():
+        if name_problem(module, name):
             continue
         if type(value) is int:
             result.append((name, None, value))

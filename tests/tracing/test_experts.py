@@ -253,6 +253,16 @@ def test_experts_stay_where_their_numbers_mean_something_else(how):
     assert 'expert' not in {unit.kind for unit in space.units.values()}
 
 
+def test_a_number_on_a_layer_that_equals_the_count_is_left_alone():
+    torch.manual_seed(0)
+    model = mixture('a list, asked by number')
+    model.attention.gate.scale = 5
+    space = check_exact(model, tokens())
+    space.set_keep({expert_unit(space).name: 3})
+    slim = space.slim()
+    assert (slim.attention.gate.out_features, slim.attention.gate.scale) == (3, 5)
+
+
 class Unlike(Experts):
     """Experts of two sizes."""
 
