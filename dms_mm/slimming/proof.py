@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..mutables import DepthUnit, MutableUnit
+from ..mutables import DepthUnit, ExpertUnit, MutableUnit
 from ..mutators.find import Found, Revision, find_again
 from ..progress import Progress
 from ..tracing import IntArray, first_batch
@@ -26,6 +26,7 @@ from .trials import random_keep
 from .twins import Twins, random_copy
 
 MOST_MACS = 2e10  # of a forward of the example; above it, a smaller one has to be given
+MOST_TURNS = 16  # in which experts are the only ones
 Forward = Callable[..., Any]
 
 
@@ -82,7 +83,7 @@ def prove(
 
     Everything at its least, or every other width; random structures; all blocks out, and either half of them; in eval
     mode and, where that was traced, in training mode; counts by torch's own counters. At most 20 forwards of
-    ``inputs``, or of ``smaller`` ones, whose MACs are not compared.
+    ``inputs``, or of ``smaller`` ones, whose MACs are not compared; some more where experts are called by number.
     """
     as_traced = smaller is None
     data = inputs if as_traced else smaller
@@ -96,6 +97,8 @@ def prove(
     if not any(x.numel() and bool(x.isfinite().any()) for x in twins.plain):
         return Proof('no output is a finite floating-point number')
     trials = list(proof_structures(plan.units, twins.trains))
+    if plan.trace.numbered:
+        trials += only_some_experts(plan.units)
     # What is counted wrongly in the whole model is the fault of no unit.
     whole = twins.miscounted_whole()
     for trial in Progress('slim models compared with the masked one', len(trials)).over(trials):
@@ -151,6 +154,22 @@ def proof_structures(units: Sequence[MutableUnit], trained: bool) -> Iterator[Co
         widths = random_keep(units, 23, blocks=False)
         for keep in [widths & keep for keep in blocks] or [widths]:
             yield Comparison(keep, training=True)
+
+
+def only_some_experts(units: Sequence[MutableUnit]) -> Iterator[Comparison]:
+    """As few experts as can be, some after the other: a forward that numbers them may treat one in its own way, which
+    shows where that one is chosen."""
+    experts = [unit for unit in units if isinstance(unit, ExpertUnit)]
+    order = np.random.default_rng(24)
+    orders = [order.permutation(unit.size) for unit in experts]
+    for turn in range(min(MOST_TURNS, max((-(-u.size // u.min_keep) for u in experts), default=0))):
+        keep = np.ones(sum(u.size for u in units), dtype=bool)
+        for unit, places in zip(experts, orders):
+            keep[unit.start : unit.start + unit.size] = False
+            keep[unit.start + np.take(places, range(turn * unit.min_keep, (turn + 1) * unit.min_keep), mode='wrap')] = (
+                True
+            )
+        yield Comparison(keep)
 
 
 def _least(units: Sequence[MutableUnit], begin: int = 0, step: int = 1) -> IntArray:

@@ -263,6 +263,30 @@ def test_a_number_on_a_layer_that_equals_the_count_is_left_alone():
     assert (slim.attention.gate.out_features, slim.attention.gate.scale) == (3, 5)
 
 
+class Special(made.Listed):
+    """One of many experts is treated in a way of its own, which few examples show."""
+
+    def __init__(self):
+        super().__init__(experts=12, count=1)
+
+    def forward(self, x):
+        flat = x.reshape(-1, x.shape[-1])
+        weight, index = self.router(flat)
+        out = torch.zeros_like(flat)
+        for k, expert in enumerate(self.experts):
+            token, slot = torch.where(index == k)
+            y = expert(flat[token]) * weight[token, slot, None]
+            out.index_add_(0, token, y * 2 if k == 3 else y)
+        return out.view_as(x)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_an_expert_of_a_special_kind_is_found_by_the_proof(seed):
+    torch.manual_seed(seed)
+    space = dms_mm.make_searchable(Tokens(Special()).eval(), tokens()[:1, :2])
+    assert 'expert' not in {unit.kind for unit in space.units.values()}
+
+
 class Unlike(Experts):
     """Experts of two sizes."""
 
