@@ -178,7 +178,7 @@ class TopkBank(nn.Module):
 
     @property
     def ordered(self) -> Tensor:
-        """(U,) bool: units whose masks may differ from one. Until a search takes its first step a model is as it was."""
+        """(U,) bool: units whose masks may differ from one: a model is as it was until a search takes a step."""
         return self.differs | (self.single & (self.steps > 0))
 
     def masks_of(self, trained: Tensor) -> Tensor:
