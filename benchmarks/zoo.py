@@ -254,7 +254,7 @@ def run(args) -> None:
         record: dict = {'name': name}
         for stage in left(name):
             function, limit = STAGES[stage]
-            found, problem = child(function, name, min(limit, args.timeout))
+            found, problem = child(function, name, args.timeout or limit)
             record.update(found)
             if problem:
                 record[{'check': 'problem'}.get(stage, stage)] = problem
@@ -343,7 +343,7 @@ def main() -> None:
     parser.add_argument('names', nargs='*')
     parser.add_argument('--group', action='append', choices=GROUPS)
     parser.add_argument('--shard', default='0/1')
-    parser.add_argument('--timeout', type=int, default=300, help='seconds for one model')
+    parser.add_argument('--timeout', type=int, help='seconds for every stage of a model, instead of its usual ones')
     parser.add_argument('--resume', action='store_true', help='leave out models and stages that have a record')
     parser.add_argument('--stages', nargs='+', choices=list(STAGES), default=list(STAGES))
     parser.add_argument('--write', action='store_true')

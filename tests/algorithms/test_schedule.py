@@ -54,7 +54,7 @@ def test_a_search_by_epochs_has_one_target_in_each():
     assert goals[:7] == pytest.approx([0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25]) and hard == [False] * 5 + [True] * 3
 
 
-def test_heads_are_hard_in_the_last_phase_and_the_target_is_met():
+def test_blocks_and_heads_are_hard_in_the_last_phase_and_the_target_is_met():
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(32, 4, 48, batch_first=True, norm_first=True, dropout=0.0)
     model = nn.Sequential(nn.Linear(8, 32), nn.TransformerEncoder(layer, 3), nn.Linear(32, 5)).eval()
@@ -65,7 +65,7 @@ def test_heads_are_hard_in_the_last_phase_and_the_target_is_met():
         space.model(x).square().sum().backward()
         search.step()
         kinds = {u.kind for u in space.units.values() if bool(space.bank.hardened[u.index])}
-        assert kinds == ({'head'} if step >= 5 else set())
+        assert kinds == ({'head', 'depth'} if step >= 5 else set())
     macs = search.finalize().resources['macs'] / space.supernet['macs']
     assert 0.99 * 0.5 <= macs <= 0.5
 
