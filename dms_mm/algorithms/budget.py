@@ -226,7 +226,33 @@ class _Fit:
                 trial[v] = counts[v] - many * self.step[v]
                 if self.fits(trial) and not self.fits(trial, 0.99):
                     return trial
-        return counts
+        return self.rescale(counts, order)
+
+    def rescale(self, counts: Tensor, order: list[int]) -> Tensor:
+        """One more of a unit whose elements are coarse, and all other widths scaled to what is left."""
+        best, least = counts, self.left(counts)
+        for u in order:
+            more = int(counts[u]) + int(self.step[u])
+            if self.still[u] or more > int(self.bank.size[u]):
+                continue
+            self.still[u], before = True, int(self.base[u])
+            self.base[u] = more
+            if self.fits(torch.where(self.still, self.base, self.low)):
+                trial = self.fill(*self.scale())
+                if self.left(trial) < least:
+                    best, least = trial, self.left(trial)
+            self.still[u], self.base[u] = False, before
+            if least < 0.01:
+                break
+        return best
+
+    def left(self, counts: Tensor) -> float:
+        """Share of the target that binds which a structure leaves."""
+        under, over = 0.0, 1.0
+        while over - under > 1e-4:
+            middle = (under + over) / 2
+            under, over = (middle, over) if self.fits(counts, 1 - middle) else (under, middle)
+        return under
 
 
 @torch.no_grad()
