@@ -1,7 +1,7 @@
 """Searched, uniform and random structures of equal MACs, on small supernets and Fashion-MNIST.
 
     python benchmarks/pairs headroom [--net flat ...]      32 random structures of every pair, and uniform scaling
-    python benchmarks/pairs try NET --options '{...}'      a setting of a rule, on held-out training images
+    python benchmarks/pairs try --options '{...}'          a setting of a rule, on held-out training images
     python benchmarks/pairs final                          five seeds of every method, test images, once
     python benchmarks/pairs table                          what there is, into docs/benchmarks.md
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
+from _docs import append_row, read_rows  # noqa: E402
 from nets import NETS, TRAINING  # noqa: E402
 from quality import accuracy, fit, load  # noqa: E402
 
@@ -71,18 +72,19 @@ def make(job: dict[str, Any], images: torch.Tensor, labels: torch.Tensor) -> tup
     return search.finalize(), told
 
 
-def run(job: dict[str, Any], results: Path = RESULTS, threads: int = 1) -> None:
+def run(job: dict[str, Any], threads: int = 1) -> None:
     """Append the row of a job, unless it is there; its structure is kept beside the rows for further retrainings."""
     row = {**job, 'held_out': bool(job['held_out'])}
     key = [row[k] for k in KEY]
-    if any([r[k] for k in KEY] == key for r in rows(results)):
+    if any([r[k] for k in KEY] == key for r in read_rows(RESULTS)):
         return
     torch.set_num_threads(threads)
     images, labels = load('train')
-    score = load('test')
     if job['held_out']:
         score = images[-HELD_OUT:], labels[-HELD_OUT:]
         images, labels = images[:-HELD_OUT], labels[:-HELD_OUT]
+    else:
+        score = load('test')
     path = STRUCTURES / f'{"-".join(str(row[k]) for k in KEY if k != "retrain")}.json'
     path = path.with_name(''.join(c if c.isalnum() or c in '-._' else '_' for c in path.name))
     if path.exists():
@@ -99,10 +101,4 @@ def run(job: dict[str, Any], results: Path = RESULTS, threads: int = 1) -> None:
     row['accuracy'] = round(accuracy(slim, *score), 2)
     row['macs'] = structure.resources['macs']
     row['widths'] = ' '.join(f'{structure.kept(n)}/{u["size"]}' for n, u in structure.units.items())
-    with results.open('a') as file:
-        file.write(json.dumps(row) + '\n')
-    print({k: v for k, v in row.items() if k != 'widths'}, flush=True)
-
-
-def rows(results: Path = RESULTS) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    append_row(RESULTS, row)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from _docs import write_block
-from runs import rows
+from _docs import read_rows, write_block
+from runs import RESULTS
 
 Row = dict[str, Any]
 
@@ -35,9 +35,7 @@ def headroom_lines(found: list[Row]) -> list[str]:
     groups: dict[tuple[str, float], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for r in found:
         if r['held_out']:
-            groups[r['net'], r['budget']][r['method'] + (r['options'] if r['options'] != '{}' else '')].append(
-                r['accuracy']
-            )
+            groups[r['net'], r['budget']][r['method']].append(r['accuracy'])
     for (net, budget), by in groups.items():
         if len(by['random']) < 2 or not by['uniform-depth']:
             continue
@@ -69,6 +67,6 @@ def tried_lines(found: list[Row]) -> list[str]:
 
 
 def write_tables() -> None:
-    found = rows()
+    found = read_rows(RESULTS)
     write_block('docs/benchmarks.md', 'headroom', '\n'.join(headroom_lines(found)))
     write_block('docs/benchmarks.md', 'pairs-tried', '\n'.join(tried_lines(found)))

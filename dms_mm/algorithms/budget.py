@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -127,17 +127,23 @@ class _Fit:
         self.base = bank.hard_counts(ratio)
         self.blocks = bank.hard_keep(self.base)
 
-    def fits(self, counts: Tensor, share: float = 1.0) -> bool:
-        """Whether a structure takes at most ``share`` of every target."""
+    def used(self, counts: Tensor) -> Iterator[tuple[float, float]]:
+        """What a structure takes of every resource, and its target."""
         for name, target in self.targets.items():
             counter = self.space.counters[name]
             masks = self.blocks
             if counter.needs_masks:
                 # Elements with uneven multiplicities need the exact mask, numbers alone won't do.
                 masks = torch.where(self.is_depth, masks, self.bank.hard_keep(counts))
-            if counter.count_by_numbers(counts, masks) > share * target:
-                return False
-        return True
+            yield counter.count_by_numbers(counts, masks), target
+
+    def fits(self, counts: Tensor, share: float = 1.0) -> bool:
+        """Whether a structure takes at most ``share`` of every target."""
+        return all(count <= share * target for count, target in self.used(counts))
+
+    def left(self, counts: Tensor) -> float:
+        """Share of the target that binds which a structure leaves."""
+        return 1 - max(count / target for count, target in self.used(counts))
 
     def drop_blocks(self) -> None:
         """Leave out the least important blocks while even the thinnest widths don't fit: they only go as a whole."""
@@ -245,14 +251,6 @@ class _Fit:
             if least < 0.01:
                 break
         return best
-
-    def left(self, counts: Tensor) -> float:
-        """Share of the target that binds which a structure leaves."""
-        under, over = 0.0, 1.0
-        while over - under > 1e-4:
-            middle = (under + over) / 2
-            under, over = (middle, over) if self.fits(counts, 1 - middle) else (under, middle)
-        return under
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from ..mutators.stores import raw_parameters
+from ..mutators.stores import raw_parameters, stored
 from ..slimming.chance import without_chance
 from ..slimming.twins import random_inputs
 from ..space import SearchSpace
@@ -38,13 +38,13 @@ def open_branches(space: SearchSpace, example_inputs: Any, forward_fn: Forward |
     Returns:
         Names of the parameters that were changed, empty where every unit gets a gradient as it is.
     """
-    twin = copy.deepcopy(space)
-    names = _candidates(twin.model)
+    names = _candidates(space.model)
     if not names:
         return []
+    twin = copy.deepcopy(space)
     inputs = random_inputs(example_inputs, twin.model)
     before = _flow(twin, inputs, forward_fn)
-    stored = {name: _parameter(twin.model, name).detach().clone() for name in names}
+    closed = {name: _parameter(twin.model, name).detach().clone() for name in names}
     for name in names:
         _open(twin.model, name)
     opened = _flow(twin, inputs, forward_fn)
@@ -55,7 +55,7 @@ def open_branches(space: SearchSpace, example_inputs: Any, forward_fn: Forward |
         p = _parameter(twin.model, name)
         value = p.detach().clone()
         with torch.no_grad():
-            p.copy_(stored[name])
+            p.copy_(closed[name])
         alone = _flow(twin, inputs, forward_fn)
         with torch.no_grad():
             p.copy_(value)
@@ -104,8 +104,7 @@ def _flow(space: SearchSpace, inputs: Any, forward_fn: Forward | None) -> Tensor
 
 def _parameter(model: nn.Module, name: str) -> Tensor:
     path, _, key = name.rpartition('.')
-    stored: Tensor = model.get_submodule(path)._parameters.get(key)  # type: ignore[assignment]
-    return stored
+    return stored(model.get_submodule(path), key)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

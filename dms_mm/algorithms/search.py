@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from ..registry import RULES, build, unknown
@@ -16,6 +15,7 @@ from ..slimming.structure import Structure
 from ..space import SearchSpace
 from ..topk.functional import SCORES
 from .budget import fit_counts, parse_target
+from .cost import averaged
 from .schedule import Schedule
 
 LEAST, MOST = 0.9, 1.05  # of a target, that a search comes to by itself
@@ -119,10 +119,7 @@ class Search:
         finite (a scaler's overflow) changes nothing but the schedule.
         """
         bank = self.bank
-        grad = bank.take_grad() / grad_scale
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(grad)
-            grad /= dist.get_world_size()
+        grad = averaged(bank.take_grad() / grad_scale)
         if bool(torch.isfinite(grad).all()):
             if self.score in SCORES:
                 bank.update_importance(grad, self.score, self.decay)
