@@ -96,10 +96,8 @@ def _flow(space: SearchSpace, inputs: Any, forward_fn: Forward | None) -> Tensor
             loss = loss + (x.double().cpu() * direction).sum()
     if not loss.requires_grad:
         return torch.zeros(len(space.units), dtype=torch.float64)
-    grads = torch.autograd.grad(loss, space.bank.leaves, allow_unused=True)
-    return torch.stack(
-        [torch.zeros((), dtype=torch.float64) if g is None else g.double().abs().sum().cpu() for g in grads]
-    )
+    grads = space.bank.leaves.gradients(loss).double().cpu().split(space.bank.sizes)
+    return torch.stack([g.abs().sum() for g in grads])
 
 
 def _parameter(model: nn.Module, name: str) -> Tensor:

@@ -15,7 +15,18 @@ from ..topk import TopkBank
 from ..tracing import IntArray, Trace
 from ..tracing.findings import Choice
 from ..tracing.wholes.norms import GAINS
-from .fold import Compact, Fold, MaskedChoice, MaskedConvolution, MaskedNorm, OutputMask, fold_of, replace_forward
+from .fold import (
+    FOLDS,
+    Compact,
+    Fold,
+    MaskedChoice,
+    MaskedConvolution,
+    MaskedNorm,
+    OutputMask,
+    fold_of,
+    replace_forward,
+)
+from .stores import stored
 
 Masked = dict[tuple[str, int], 'set[int] | None']  # dimensions of parameters -> the units whose masks they take
 Piece = tuple[list[int], Tensor | None]  # units of a dimension, and the index of every position; see Fold
@@ -89,6 +100,8 @@ def install(model: nn.Module, trace: Trace, ownership: Ownership, units: Sequenc
     for unit in units:
         if isinstance(unit, DepthUnit):
             _mask_blocks(model, unit, holders, bank, offsets)
+    folds = [(fold, stored(m, key)) for m in model.modules() for key, fold in m.__dict__.get(FOLDS, {}).items()]
+    bank.ask(shape for fold, parameter in folds for shape in fold.shapes(parameter))
 
 
 def _holders(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:

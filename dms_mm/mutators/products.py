@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..topk import TopkBank
+from ..topk.leaves import Shaped
 
 
 class Fold:
@@ -28,6 +29,11 @@ class Fold:
         self.pieces: list[tuple[int, list[int], Tensor | None]] = []
         self.scalars: list[tuple[int, int]] = []
 
+    def shapes(self, weight: Tensor) -> Iterator[Shaped]:
+        """In which a parameter needs masks."""
+        yield from (Shaped(unit, element=element) for unit, element in self.scalars)
+        yield from (Shaped(units[0], weight.ndim - 1 - dim) for dim, units, index in self.pieces if index is None)
+
     def dim_mask(self, units: Sequence[int], index: Tensor | None) -> Tensor:
         leaves = [self.bank.leaves[u] for u in units]
         if index is None:
@@ -37,15 +43,21 @@ class Fold:
 
     def __call__(self, weight: Tensor) -> Tensor:
         # Masks of blocks go into the first other one: a vector is cheaper to scale than a weight.
-        scalars = [self.bank.leaves[unit][element] for unit, element in self.scalars]
+        leaves = self.bank.leaves
+        scalars = [leaves.element(*place) for place in self.scalars]
         for i, (dim, units, index) in enumerate(self.pieces):
-            if index is not None and index.device != self.bank.mask.device:
-                index = index.to(self.bank.mask.device)
-                self.pieces[i] = (dim, units, index)
-            mask = self.dim_mask(units, index)
+            behind = weight.ndim - 1 - dim
+            if index is None:
+                mask = leaves.before(units[0], behind)
+            else:
+                if index.device != self.bank.mask.device:
+                    index = index.to(self.bank.mask.device)
+                    self.pieces[i] = (dim, units, index)
+                mask = self.dim_mask(units, index)
+                mask = mask.view([-1] + [1] * behind) if behind else mask
             while scalars:
                 mask = mask * scalars.pop()
-            weight = self._scaled(weight, mask if weight.ndim == 1 else mask.view([-1] + [1] * (weight.ndim - 1 - dim)))
+            weight = self._scaled(weight, mask)
         for scalar in scalars:
             weight = self._scaled(weight, scalar)
         return weight
@@ -70,7 +82,7 @@ class OutputMask:
 
     def __call__(self, module: nn.Module, args: Any, out: Any) -> Any:
         first = out[0] if isinstance(out, tuple) else out
-        masked = first * self.bank.leaves[self.unit][self.element].to(first.device, first.dtype)
+        masked = first * self.bank.leaves.element(self.unit, self.element).to(first.device, first.dtype)
         return (masked, *out[1:]) if isinstance(out, tuple) else masked
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OutputMask:

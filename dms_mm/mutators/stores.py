@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils._named_member_accessor import swap_tensor
 
+from ..topk.leaves import version
+
 FOLDS = '_dms_folds'  # on a module: name -> what makes the product
 STORES = ('_parameters', '_buffers')
 _STORED = '_dms_stored'  # on a product: the tensor that it was made of, and its own version then
@@ -62,7 +64,7 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
             return value
         product = fold(value)
         if product is not value:
-            setattr(product, _STORED, (value, _version(product)))
+            setattr(product, _STORED, (value, version(product)))
         return product
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -70,7 +72,7 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
         if made_of is not None:
             # A product that was read and is put back; what was written into it in between is kept.
             stored, version = made_of
-            if _version(value) != version:
+            if version(value) != version:
                 with torch.no_grad():
                     stored.copy_(value)
             value = stored
@@ -89,11 +91,6 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
 
     def __reduce__(self) -> Any:
         return FoldedTensors, (dict(self.items()), self.folds, self.plain)
-
-
-def _version(x: Tensor) -> int:
-    """How often a tensor was changed in place; of one made in inference mode that isn't counted."""
-    return 0 if x.is_inference() else x._version
 
 
 def stored(module: nn.Module, name: str) -> Any:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .functional import SCORES, places, segment_order, soft_mask
+from .leaves import Leaves, Shaped
 
-MADE_ANEW = ('mask', 'grad', 'rank', 'shift', 'differs', 'leaves', 'collectors')  # in every copy
+MADE_ANEW = ('mask', 'grad', 'rank', 'shift', 'differs', 'leaves')  # in every copy
 
 
 class TopkBank(nn.Module):
@@ -82,6 +83,7 @@ class TopkBank(nn.Module):
         self.place = float(place)
         self.remembered: set[str] = set()
         self.cut = [False] * len(self.sizes)
+        self.shapes: list[Shaped] = []  # in which parameters need masks, beside (n,)
         self.begin()
         self._allocate()
         self.refresh()
@@ -100,12 +102,12 @@ class TopkBank(nn.Module):
         # From a rank of eq. 2 to where it counts; a single element's is the middle whatever the place.
         place = torch.where(self.size == 1, 0.5, self.place).to(like.dtype)
         self.shift = (place / self.size)[self.segment]
-        self.leaves: list[Tensor] = []
-        self.collectors = [grad.detach() for grad in self.grad.split(self.sizes)]
-        for view, grad in zip(self.mask.split(self.sizes), self.collectors):
-            leaf = view.detach().requires_grad_()
-            leaf.grad = grad
-            self.leaves.append(leaf)
+        self.leaves = Leaves(self.mask, self.grad, self.sizes, self.shapes)
+
+    def ask(self, shapes: Iterable[Shaped]) -> None:
+        """Keep masks in these shapes, too, here and in every copy."""
+        self.shapes = list(dict.fromkeys([*self.shapes, *shapes]))
+        self.leaves.ask(self.shapes)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TopkBank:
         super()._apply(fn, recurse)
@@ -249,14 +251,7 @@ class TopkBank(nn.Module):
     @torch.no_grad()
     def take_grad(self) -> Tensor:
         """(N,) ``d(loss)/d(mask)`` collected since the last call; the collector is cleared."""
-        for leaf, collector in zip(self.leaves, self.collectors):
-            if (grad := leaf.grad) is not collector:
-                if grad is not None:
-                    collector.copy_(grad)
-                leaf.grad = collector
-        grad = self.grad.clone()
-        self.grad.zero_()
-        return grad
+        return self.leaves.collect()
 
     def still(self) -> Tensor:
         """Bool that broadcasts to what is trained: the numbers of hardened units, which don't move."""

@@ -73,9 +73,8 @@ def taylor_scores(space: SearchSpace, task: Task, budget: Budget, batches: int) 
         bank.harden_all(whole)
         for batch in task.some('batches', batches):
             # The same gradients for the leaves alone: what weights have collected stays as it is.
-            found = torch.autograd.grad(task.loss_of(space.model, batch), bank.leaves, allow_unused=True)
-            grad = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(bank.leaves, found)]
-            scores += averaged(torch.cat(grad)).square() / batches
+            grad = bank.leaves.gradients(task.loss_of(space.model, batch))
+            scores += averaged(grad).square() / batches
             budget.cost.add(macs_of(space, whole), task.samples(batch), backward=True)
     return scores
 
