@@ -1,13 +1,15 @@
 """What a search step costs beside a plain training step: timm EfficientNet-B0, 128 px, batch 16, on this machine.
 
-    python benchmarks/overhead.py [--steps 15] [--write]
+    python benchmarks/overhead.py [--steps 15] [--runs 1] [--write]
 
-Time: medians of ratios of neighbouring steps in one run. Memory: peak resident size of two processes of their own.
+Time: medians of ratios of neighbouring steps, and of those over the processes. Memory: peak resident size of two
+processes of their own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
@@ -57,33 +59,30 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 def peak(kind: str) -> int:
     """Peak resident bytes of three steps in a fresh process."""
-    code = f'import overhead; t = overhead.Trainer({kind!r}); b = overhead.batch(); [t.step(*b) for _ in range(3)]; '
+    code = f't = overhead.Trainer({kind!r}); b = overhead.batch(); [t.step(*b) for _ in range(3)]; '
     # Not ru_maxrss, which a child takes over from its parent.
     code += 'print([x for x in open("/proc/self/status") if x.startswith("VmHWM")][0].split()[1])'
-    out = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=Path(__file__).parent)
-    return int(out.stdout.split()[-1]) * 1024
+    return int(in_process(code)) * 1024
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--steps', type=int, default=15)
-    parser.add_argument('--write', action='store_true', help='put the table into docs/benchmarks.md')
-    args = parser.parse_args()
-    memory = {kind: peak(kind) for kind in ('plain', 'search')}
+def measured(steps: int) -> dict[str, float]:
+    """Ratios to the plain step, medians of neighbouring steps."""
     trainers = {kind: Trainer(kind) for kind in ('plain', 'masks', 'search')}
     data = batch()
     times: dict[str, list[float]] = {kind: [] for kind in trainers}
     structure = []
-    for i in range(args.steps + 2):
-        for kind, trainer in trainers.items():
-            seconds = trainer.step(*data)
-            if i >= 2:
+    order = list(trainers)
+    for i in range(steps + 3):
+        for kind in order:
+            seconds = trainers[kind].step(*data)
+            if i >= 3:
                 times[kind].append(seconds)
-        if i >= 2:
+        order = order[1:] + order[:1]  # nobody always follows the same one
+        if i >= 3:
             structure.append(trainers['search'].structure)
 
-    def ratio(values: list[float]) -> float:
-        return statistics.median(a / b for a, b in zip(values, times['plain']))
+    def ratio(kind: str) -> float:
+        return statistics.median(a / b for a, b in zip(times[kind], times['plain']))
 
     # The masks' own arithmetic: every fold once forward, alone.
     model = trainers['search'].model
@@ -94,18 +93,43 @@ def main() -> None:
         fold(weight)
     products = time.perf_counter() - begin
     plain = statistics.median(times['plain'])
+    return {
+        'search': ratio('search'), 'masks': ratio('masks'), 'structure': statistics.median(structure) / plain,
+        'products': products / plain, 'plain': plain,
+    }  # fmt: skip
+
+
+def in_process(code: str) -> str:
+    """The last line that a fresh process prints."""
+    code = f'import json, overhead; {code}'
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=Path(__file__).parent)
+    if run.returncode:
+        raise SystemExit(run.stderr)
+    return run.stdout.strip().splitlines()[-1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--steps', type=int, default=15)
+    parser.add_argument('--runs', type=int, default=1, help='processes: where memory lies moves a step by a percent')
+    parser.add_argument('--write', action='store_true', help='put the table into docs/benchmarks.md')
+    args = parser.parse_args()
+    memory = {kind: peak(kind) for kind in ('plain', 'search')}
+    runs = [json.loads(in_process(f'print(json.dumps(overhead.measured({args.steps})))')) for _ in range(args.runs)]
+    shares = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    least, most = (end(run['search'] for run in runs) for end in (min, max))
     lines = [
         '| part | share of the plain step |',
         '| --- | --- |',
         '| plain step | 1.000 |',
-        f'| search step | {ratio(times["search"]):.3f} |',
-        f'| step with masks, structure at rest | {ratio(times["masks"]):.3f} |',
-        f'| structure step alone (importance, ratios, budget, masks) | {statistics.median(structure) / plain:.3f} |',
-        f'| products of weights and masks, forward | {products / plain:.3f} |',
+        f'| search step | {shares["search"]:.3f} ({least:.3f} to {most:.3f}) |',
+        f'| step with masks, structure at rest | {shares["masks"]:.3f} |',
+        f'| structure step alone (importance, ratios, budget, masks) | {shares["structure"]:.3f} |',
+        f'| products of weights and masks, forward | {shares["products"]:.3f} |',
         f'| peak memory, search over plain | {memory["search"] / memory["plain"]:.3f} |',
     ]
     text = '\n'.join(lines)
-    print(text, f'\n\npeak {memory}, plain step {plain:.3f} s, threads {torch.get_num_threads()}')
+    print(text, f'\n\npeak {memory}, plain step {shares["plain"]:.3f} s, threads {torch.get_num_threads()}')
     if args.write:
         write_block('docs/benchmarks.md', 'overhead', text)
 

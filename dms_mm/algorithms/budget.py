@@ -70,8 +70,8 @@ def minimal(space: SearchSpace) -> dict[str, float]:
 def _any_keep(space: SearchSpace, counts: Tensor) -> Tensor:
     """(N,) bool: the first ``counts`` elements of each unit, hardened units as they are; for counting alone."""
     bank = space.bank
-    place = torch.arange(len(bank.segment), device=bank.segment.device) - bank.start[bank.segment]
-    return torch.where(bank.hardened[bank.segment], bank.keep, place < counts[bank.segment])
+    place = torch.arange(len(bank.segment), device=bank.segment.device) - bank.spread(bank.start)
+    return torch.where(bank.spread(bank.hardened), bank.keep, place < bank.spread(counts))
 
 
 @torch.no_grad()
@@ -123,7 +123,7 @@ class _Fit:
         self.step = torch.tensor([u.round_to for u in self.units], device=self.want.device)
         self.fixed = bank.hardened.clone()
         self.still = self.fixed | depth
-        self.is_depth = depth[bank.segment]
+        self.is_depth = bank.spread(depth)
         self.base = bank.hard_counts(ratio)
         self.blocks = bank.hard_keep(self.base)
 

@@ -113,14 +113,14 @@ class Products(nn.Module):
     def terms(self, kept: Tensor, masks: Tensor) -> Tensor:
         """(T,) float64, every term for (U,) kept numbers and the masks (N,) of all elements."""
         counts = self.const
-        counts = counts.index_add(0, self.unit_row, self.unit_mult * kept[self.unit_col])
+        counts = counts.index_add(0, self.unit_row, self.unit_mult * kept.index_select(0, self.unit_col))
         if len(self.element_row):
-            counts = counts.index_add(0, self.element_row, self.element_mult * masks[self.element_col])
-        value = self.factor * counts[self.index].prod(1)
+            counts = counts.index_add(0, self.element_row, self.element_mult * masks.index_select(0, self.element_col))
+        value = self.factor * _picked(counts, self.index).prod(1)
         if self.depth.shape[1]:
             one = torch.ones(1, dtype=masks.dtype, device=masks.device)
             masks = torch.cat([masks, one, 1 - masks] if self.opposite else [masks, one])
-            value = value * masks[self.depth].prod(1)
+            value = value * _picked(masks, self.depth).prod(1)
         return value
 
     def forward(self, kept: Tensor, masks: Tensor) -> Tensor:
@@ -128,6 +128,11 @@ class Products(nn.Module):
         return torch.zeros(self.groups, dtype=torch.float64, device=masks.device).index_add(
             0, self.group, self.terms(kept, masks)
         )
+
+
+def _picked(values: Tensor, index: Tensor) -> Tensor:
+    """``values[index]``, by a selection that is several times faster, backward too."""
+    return values.index_select(0, index.view(-1)).view(index.shape)
 
 
 def _pad(rows: Sequence[list[int]], value: int) -> list[list[int]]:

@@ -70,14 +70,14 @@ class Resource(nn.Module):
         hardened = bank.hardened if bool(bank.hardened.any()) else None
         if hardened is not None:
             hard = bank.hard_counts() / bank.size
-            fixed, keep = hardened[bank.segment], bank.keep.double()
+            fixed, keep = bank.spread(hardened), bank.keep.double()
 
         def value(ratio: Tensor) -> Tensor:
             share = 1 - ratio.double()
             if hardened is None:
-                return self.value(share * bank.size, share[bank.segment])
+                return self.value(share * bank.size, bank.spread(share))
             share = torch.where(hardened, hard, share)
-            return self.value(share * bank.size, torch.where(fixed, keep, share[bank.segment]))
+            return self.value(share * bank.size, torch.where(fixed, keep, bank.spread(share)))
 
         return value
 

@@ -101,7 +101,7 @@ class TopkBank(nn.Module):
         self.differs = torch.zeros(len(self.size), dtype=torch.bool, device=like.device)
         # From a rank of eq. 2 to where it counts; a single element's is the middle whatever the place.
         place = torch.where(self.size == 1, 0.5, self.place).to(like.dtype)
-        self.shift = (place / self.size)[self.segment]
+        self.shift = self.spread(place / self.size)
         self.leaves = Leaves(self.mask, self.grad, self.sizes, self.shapes)
 
     def ask(self, shapes: Iterable[Shaped]) -> None:
@@ -157,6 +157,10 @@ class TopkBank(nn.Module):
         assert found is not None
         return found
 
+    def spread(self, values: Tensor) -> Tensor:
+        """(N, ...) of values (U, ...) of units: for each element that of its unit."""
+        return values.index_select(0, self.segment)
+
     @torch.no_grad()
     def refresh(self) -> None:
         """Ranks and masks from the present importances, trained numbers and hardened units."""
@@ -165,7 +169,7 @@ class TopkBank(nn.Module):
         self.derive()
         self.mask.copy_(self.masks_of(self.trained))
         if bool(self.warm):
-            self.mask.copy_(torch.where(self.hardened[self.segment], self.mask, torch.ones_like(self.mask)))
+            self.mask.copy_(torch.where(self.spread(self.hardened), self.mask, torch.ones_like(self.mask)))
         # On the host, so that a norm whose masks are all one needs no weighting: which units show any mask below one.
         below = torch.zeros_like(self.size).index_add(0, self.segment, (self.mask != 1).long())
         self.cut = (below > 0).tolist()
@@ -174,7 +178,7 @@ class TopkBank(nn.Module):
         """Set ``rank`` and ``differs``, and ``ratio`` where another number is trained."""
         order = segment_order(self.importance, self.segment, self.start)
         place = places(order, self.segment, self.start).to(self.mask.dtype)
-        self.rank = place / self.size.to(self.mask.dtype)[self.segment]
+        self.rank = place / self.spread(self.size.to(self.mask.dtype))
         first, last = order[self.start], order[self.start + self.size - 1]
         self.differs = self.importance[last] > self.importance[first]
 
@@ -187,13 +191,13 @@ class TopkBank(nn.Module):
         """(N,) masks, differentiable in the trained numbers (eq. 3); hardened units show what they keep."""
         segment = self.segment
         lam = self.temperature.to(trained.dtype)[segment]
-        return self.shown(soft_mask(self.rank + self.shift, trained[segment], lam), self.ordered)
+        return self.shown(soft_mask(self.rank + self.shift, self.spread(trained), lam), self.ordered)
 
     def shown(self, masks: Tensor, ordered: Tensor | None = None) -> Tensor:
         """(N,) ``masks``, but ones in units that are not ``ordered`` (U,), and what hardened units keep."""
         if ordered is not None:
-            masks = torch.where(ordered[self.segment], masks, torch.ones_like(masks))
-        return torch.where(self.hardened[self.segment], self.keep.to(masks.dtype), masks)
+            masks = torch.where(self.spread(ordered), masks, torch.ones_like(masks))
+        return torch.where(self.spread(self.hardened), self.keep.to(masks.dtype), masks)
 
     def soft(self) -> Tensor:
         """(N,) masks differentiable in what is trained, without what is drawn; for losses on the structure itself."""
@@ -224,9 +228,9 @@ class TopkBank(nn.Module):
         """(N,) bool: the most important ``counts`` elements of each unit; hardened units as they are."""
         counts = self.hard_counts() if counts is None else counts
         # Rank is r/N; comparing integers avoids a float on the threshold.
-        rank = torch.round(self.rank.double() * self.size[self.segment]).long()
-        free = rank >= (self.size - counts)[self.segment]
-        return torch.where(self.hardened[self.segment], self.keep, free)
+        rank = torch.round(self.rank.double() * self.spread(self.size)).long()
+        free = rank >= self.spread(self.size - counts)
+        return torch.where(self.spread(self.hardened), self.keep, free)
 
     def showing(self) -> Tensor:
         """(N,) bool: the elements that the present masks let through, for modules that can't take part of one."""
@@ -260,8 +264,8 @@ class TopkBank(nn.Module):
     @torch.no_grad()
     def chain(self, grad: Tensor) -> Tensor:
         """From ``d(loss)/d(mask)`` (N,) to what is trained: ``sum_i g_i * (-lambda) m_i (1 - m_i)`` of each unit."""
-        slope = -self.temperature.to(grad.dtype)[self.segment] * self.mask * (1 - self.mask)
-        slope = torch.where(self.hardened[self.segment], torch.zeros_like(slope), slope)
+        slope = -self.spread(self.temperature.to(grad.dtype)) * self.mask * (1 - self.mask)
+        slope = torch.where(self.spread(self.hardened), torch.zeros_like(slope), slope)
         return torch.zeros_like(self.ratio, requires_grad=False).index_add(0, self.segment, slope * grad)
 
     @torch.no_grad()

@@ -39,7 +39,7 @@ def places(order: Tensor, segment: Tensor, start: Tensor) -> Tensor:
     """(N,) long: where each element stands within its segment in an order by :func:`segment_order`, from 0."""
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
-    return place - start[segment]
+    return place - start.index_select(0, segment)
 
 
 def segment_ranks(importance: Tensor, segment: Tensor, start: Tensor, size: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def segment_ranks(importance: Tensor, segment: Tensor, start: Tensor, size: Tens
         (N,) floats of the dtype of ``importance``, evenly spaced in [0, 1) within each segment. No gradient.
     """
     place = places(segment_order(importance, segment, start), segment, start)
-    return place.to(importance.dtype) / size[segment].to(importance.dtype)
+    return place.to(importance.dtype) / size.index_select(0, segment).to(importance.dtype)
 
 
 def soft_mask(rank: Tensor, ratio: Tensor, temperature: Tensor | float) -> Tensor:

@@ -78,7 +78,8 @@ class Surface:
             a = ratio(shift)
             return max(math.log(float(count(a)) / self.goals[name]) for name, count in self.counts.items())
 
-        slope = -float((self.share * self.free).sum())
+        # Units at a bound stay there for a while.
+        slope = -float((self.share * (self.free & (theta > 0))).sum())
         bank.ratio.copy_(ratio(crossing(gap, slope)))
 
 

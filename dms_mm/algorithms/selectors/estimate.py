@@ -32,14 +32,14 @@ class GET(TopkBank):
 
     def _through(self, trained: Tensor) -> Tensor:
         """(N,) what is differentiated in the place of the step."""
-        ratio = trained[self.segment]
+        ratio = self.spread(trained)
         if self.slope == 'identity':
             return -ratio
-        return soft_mask(self.rank + self.shift, ratio, self.temperature.to(ratio.dtype)[self.segment])
+        return soft_mask(self.rank + self.shift, ratio, self.spread(self.temperature.to(ratio.dtype)))
 
     def masks_of(self, trained: Tensor) -> Tensor:
-        rank = torch.round(self.rank.double() * self.size[self.segment]).long()
-        hard = rank >= (self.size - self.hard_counts(trained))[self.segment]
+        rank = torch.round(self.rank.double() * self.spread(self.size)).long()
+        hard = rank >= self.spread(self.size - self.hard_counts(trained))
         through = self._through(trained)
         return self.shown(hard.to(through.dtype) + (through - through.detach()), self.ordered)
 
@@ -49,7 +49,7 @@ class GET(TopkBank):
             slope = -torch.ones_like(grad)
         else:
             through = self._through(self.trained)
-            slope = -self.temperature.to(grad.dtype)[self.segment] * through * (1 - through)
+            slope = -self.spread(self.temperature.to(grad.dtype)) * through * (1 - through)
         moves = self.ordered & ~self.hardened
-        slope = torch.where(moves[self.segment], slope, torch.zeros_like(slope))
+        slope = torch.where(self.spread(moves), slope, torch.zeros_like(slope))
         return torch.zeros_like(self.ratio, requires_grad=False).index_add(0, self.segment, slope * grad)

@@ -49,7 +49,7 @@ class MES(DrawnBank):
             # A layer without channels computes nothing: the likeliest of them stay.
             place = segment_ranks(drawn[:, 1] - drawn[:, 0], self.segment, self.start, self.size)
             least = 1 - (self.min_keep.to(place.dtype) + 0.5) / self.size
-            hard |= place >= least[self.segment]
+            hard |= place >= self.spread(least)
         return self.shown(hard.to(stays.dtype) + (stays - stays.detach()))
 
     def soft(self) -> Tensor:

@@ -26,20 +26,20 @@ class MinMaxTopk(DerivedBank):
         """(N,) importances from 0 to 0.99 in each unit; 1/2 where they don't differ."""
         like = torch.zeros_like(self.size, dtype=self.importance.dtype)
         low = like.scatter_reduce(0, self.segment, self.importance, 'amin', include_self=False)
-        span = (like.scatter_reduce(0, self.segment, self.importance, 'amax', include_self=False) - low)[self.segment]
-        scaled = HIGHEST * (self.importance - low[self.segment]) / torch.where(span > 0, span, torch.ones_like(span))
+        span = self.spread(like.scatter_reduce(0, self.segment, self.importance, 'amax', include_self=False) - low)
+        scaled = HIGHEST * (self.importance - self.spread(low)) / torch.where(span > 0, span, torch.ones_like(span))
         return torch.where(span > 0, scaled, torch.full_like(scaled, 0.5))
 
     @torch.no_grad()
     def derive(self) -> None:
         super().derive()
         ordered = self.ordered
-        stays = (self.scaled() >= self.trained[self.segment]) | ~ordered[self.segment]
+        stays = (self.scaled() >= self.spread(self.trained)) | ~self.spread(ordered)
         self.show_counts(torch.zeros_like(self.size).index_add(0, self.segment, stays.long()))
 
     def masks_of(self, trained: Tensor) -> Tensor:
-        lam = self.temperature.to(trained.dtype)[self.segment]
-        return self.shown(soft_mask(self.scaled(), trained[self.segment], lam), self.ordered)
+        lam = self.spread(self.temperature.to(trained.dtype))
+        return self.shown(soft_mask(self.scaled(), self.spread(trained), lam), self.ordered)
 
     @torch.no_grad()
     def clamp(self) -> None:

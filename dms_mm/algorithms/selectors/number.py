@@ -67,9 +67,9 @@ class SNS(DrawnBank):
         place = self.count - self.min_keep[self.owner]
         summed = table.index_put((self.owner, place + 1), raised / total[self.owner]).cumsum(1)
         # An element with r less important ones beside it stays with every count of N - r at least.
-        rank = torch.round(self.rank.double() * self.size[self.segment]).long()
-        least = torch.maximum(self.size[self.segment] - rank - self.min_keep[self.segment], torch.zeros_like(rank))
-        return summed[self.segment, self.choices[self.segment]] - summed[self.segment, least]
+        rank = torch.round(self.rank.double() * self.spread(self.size)).long()
+        least = torch.maximum(self.spread(self.size) - rank - self.spread(self.min_keep), torch.zeros_like(rank))
+        return summed[self.segment, self.spread(self.choices)] - summed[self.segment, least]
 
     def derive(self) -> None:
         super().derive()
@@ -79,8 +79,8 @@ class SNS(DrawnBank):
     def masks_of(self, trained: Tensor) -> Tensor:
         drawn = (trained + self.noise) / self.tau
         stays = self._relaxed(drawn).to(trained.dtype)
-        rank = torch.round(self.rank.double() * self.size[self.segment]).long()
-        hard = rank >= (self.size - self._likeliest(drawn.detach()))[self.segment]
+        rank = torch.round(self.rank.double() * self.spread(self.size)).long()
+        hard = rank >= self.spread(self.size - self._likeliest(drawn.detach()))
         return self.shown(hard.to(stays.dtype) + (stays - stays.detach()), self.ordered)
 
     def soft(self) -> Tensor:

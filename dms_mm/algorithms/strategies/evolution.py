@@ -187,7 +187,7 @@ class Evolution(Strategy):
         noise = torch.randn(len(bank.sizes), generator=generator, dtype=torch.float64).to(bank.keep.device)
         place = torch.rand(len(bank.sizes), generator=generator).tolist()
         if float(torch.rand((), generator=generator)) < self.crossing:
-            keep = torch.where((chance < 0.5)[bank.segment], a, b)
+            keep = torch.where(bank.spread(chance < 0.5), a, b)
             shares = [shares_of(tried.space, tried.targets, x) for x in (a, b)]
             share = torch.where(chance < 0.5, shares[0], shares[1])
             return fitted(tried.space, tried.targets, tried.order, share, keep)

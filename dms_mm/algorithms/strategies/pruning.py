@@ -88,7 +88,7 @@ def depth_alone(space: SearchSpace, targets: Mapping[str, float], scores: Tensor
     share = torch.ones(len(space.units), dtype=torch.float64, device=scores.device)
     keep, left = torch.ones_like(bank.keep), bank.size.clone()
     relative = normalised(space, scores)
-    relative[~depth_units(space)[bank.segment]] = torch.inf
+    relative[~bank.spread(depth_units(space))] = torch.inf
     for element in torch.argsort(relative, stable=True).tolist():
         unit = int(bank.segment[element])
         if not bool(torch.isfinite(relative[element])):

@@ -82,7 +82,7 @@ def fitted(
         # Chosen blocks before the others, and as many of them.
         low, high = scores.min(), scores.max()
         lifted = scores + torch.where(blocks, high - low + 1, torch.zeros_like(scores))
-        scores = torch.where(depth[bank.segment], lifted, scores)
+        scores = torch.where(bank.spread(depth), lifted, scores)
         share = torch.where(depth, counts_of(space, blocks) / bank.size, share)
     with ranked(space, scores.to(bank.importance)):
         best, most = None, -1.0
