@@ -95,12 +95,12 @@ def published_macs(name, shape):
     if 'deit' in name:
         # Table 5 of DeiT has 4.6G for 12 blocks; patches and classifier are under 2% of it.
         return 4.6e9 * 16 / 12
-    return 11.51e9 if '_np_' in name else 4.09e9
+    return 7.80e9 if 'r101' in name else 4.09e9 if 'r50-' in name else 11.51e9
 
 
 TABLE = {
     'en-350': 0.35e9, 'en-b0': 0.39e9, 'en-450': 0.45e9, 'en-b1': 0.68e9, 'en-b2': 1.1e9, 'deit-t': 1.3e9,
-    'np_r50': 4.0e9, 'r50-1.6g': 1.6e9, 'r50-3g': 3.0e9, 'mbv2': 0.3e9,
+    '-1g': 1.0e9, 'np_r50': 4.0e9, 'r50-1.6g': 1.6e9, 'r50-3g': 3.0e9, 'mbv2': 0.3e9,
 }  # fmt: skip
 
 

@@ -1,0 +1,8 @@
+# Tables 6, 12 and 14: ResNet-50 to 1G in 10 epochs, by Taylor importance.
+_base_ = [
+    'mmpretrain::_base_/datasets/imagenet_bs32.py',
+    '../_base_/supernets/resnet50.py',
+    '../_base_/schedules/resnet_search_10e.py',
+]
+
+model = dict(type='dms_mm.DMS', input_shape=(3, 224, 224), target=dict(macs=1.0e9))
