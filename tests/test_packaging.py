@@ -46,14 +46,12 @@ def test_every_config_is_named_once_and_exists():
 
 
 def reported(family):
-    """Rows of the README's table of the paper's numbers, by column."""
-    text = (ROOT / 'configs' / family / 'README.md').read_text().split('What the paper reports')[1]
-    table = [[c.strip() for c in line.strip('|').split('|')] for line in re.findall(r'^\|.*\|$', text, re.M)]
+    """Rows of the README's tables of the paper's numbers, by column."""
+    text = (ROOT / 'configs' / family / 'README.md').read_text()
     rows = []
-    for line in table[2:]:
-        if len(line) != len(table[0]):
-            break
-        rows.append(dict(zip(table[0], line)))
+    for block in re.findall(r'(?:^\|.*\|\n)+', text, re.M):
+        table = [[c.strip() for c in line.strip('|').split('|')] for line in block.splitlines()]
+        rows += [dict(zip(table[0], line)) for line in table[2:] if "the paper's" in block.splitlines()[0]]
     return rows
 
 
