@@ -67,8 +67,8 @@ def make(job: dict[str, Any], images: torch.Tensor, labels: torch.Tensor) -> tup
     search = Search(space, {'macs': job['budget']}, int(epochs * (len(images) // 128)), rule=method, **options)
     fit(space.model, images, labels, epochs, job['seed'], lr, search)
     told: dict[str, Any] = dict(opened=len(opened), search_s=round(time.time() - begin, 1))
-    if hasattr(search.rule, 'confidence'):
-        told['confidence'] = round(float(search.rule.confidence.mean()), 3)
+    if known := search.confidence():
+        told['confidence'] = round(sum(known.values()) / len(known), 3)
     return search.finalize(), told
 
 

@@ -7,8 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from ..budget import floor_counts
+from .confidence import Confidence
 from .crossing import crossing
-from .rule import RunningSearch
+from .rule import Rule, RunningSearch
 
 TENTH = 0.1  # of an even share: cheaper units would turn noise into leaps
 
@@ -22,6 +24,7 @@ class Surface:
         share: (U,) float64 ``d log(r)/d(-theta)``, the part of the resource furthest above its goal that each unit
             takes part in.
         free: (U,) bool, units that move: none that is hardened.
+        weight: (U,) float64, of the free units by their shares, zero for the others; they sum to one.
     """
 
     def __init__(self, search: RunningSearch) -> None:
@@ -30,6 +33,8 @@ class Surface:
         self.counts = {name: search.space.counters[name].surface(self.bank) for name in search.targets}
         self.free = ~self.bank.hardened
         self.share = self._share()
+        weight = self.share * self.free
+        self.weight = weight / weight.sum().clamp_min(1e-12)
 
     def _share(self) -> Tensor:
         worst: tuple[Tensor, float] | None = None
@@ -51,13 +56,7 @@ class Surface:
 
     def mean(self, values: Tensor) -> Tensor:
         """() mean of (U,) values of the free units, weighted by their shares."""
-        weight = torch.where(self.free, self.share, torch.zeros_like(self.share))
-        return (weight * values).sum() / weight.sum().clamp_min(1e-12)
-
-    def chance(self) -> float:
-        """Relative standard deviation of the spread of as many independent numbers as there are free units."""
-        weight = torch.where(self.free, self.share, torch.zeros_like(self.share))
-        return math.sqrt(2 * float(weight.square().sum() / weight.sum().square().clamp_min(1e-12)))
+        return self.weight @ values
 
     @torch.no_grad()
     def land(self, move: Tensor, low: Tensor) -> None:
@@ -89,3 +88,35 @@ def falling_rate(search: RunningSearch, travel: float) -> float:
     span = max(search.total_steps - begin, 1.0)
     x = min(max((search.steps - begin) / span, 0.0), 1.0)
     return travel / span * (1 + math.cos(math.pi * x))
+
+
+class SurfaceRule(Rule):
+    """A rule that goes along the budget's surface, and measures on its way what it knows.
+
+    Args:
+        travel: bounds the way that a width can go, in nats.
+        clip: of a unit's direction, in spreads.
+        floor: share of every width that is kept, so that no layer is strangled; given up where the target needs less.
+    """
+
+    def __init__(self, search: RunningSearch, travel: float, clip: float, floor: float) -> None:
+        super().__init__(search)
+        self.travel, self.clip = travel, clip
+        self.low = floor_counts(search.space, search.targets, floor)
+        self.known = Confidence(self.bank)
+
+    def see(self, task: Tensor) -> tuple[Surface, Tensor]:
+        """The surface from here, and (U,) float64 what the task says of every unit in this step."""
+        surface = Surface(self.search)
+        value = surface.per_budget(task)
+        self.known.add(value - surface.mean(value))
+        return surface, value
+
+    def go(self, surface: Surface, direction: Tensor) -> None:
+        """A step against ``direction`` (U,), in spreads, as long as the schedule says."""
+        rate = falling_rate(self.search, self.travel)
+        surface.land(-rate * direction.clamp(-self.clip, self.clip), self.low)
+
+    @property
+    def confidence(self) -> Tensor:
+        return self.known.of(Surface(self.search).weight)
