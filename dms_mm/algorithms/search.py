@@ -159,8 +159,9 @@ class Search:
             return {n: float(counters[n].continuous(bank, ratio)) / goal for n, goal in self.targets.items()}
 
     def confidence(self) -> dict[str, float]:
-        """Unit -> what of its averaged signal is no noise: near 1 the search knows what the unit is worth, near 0 it
-        doesn't. Without units that it saw nothing of; empty with rules that measure no confidence."""
+        """Unit -> what of its averaged signal is no noise: near 1 the search knows which way it goes, near 0 it saw
+        nothing that tells the unit from others. Without units that it saw nothing of; empty with rules that don't
+        measure it."""
         found = self.rule.confidence
         if found is None:
             return {}

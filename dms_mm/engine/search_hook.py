@@ -14,7 +14,7 @@ from .candidates import Candidates
 from .results import Meter, write_results
 from .structure_loop import StructureLoop
 
-NOISE = 0.1
+NOISE = 0.1  # confidence below which a unit showed nothing
 
 
 @HOOKS.register_module()
@@ -95,13 +95,11 @@ class DMSHook(Hook):
         model = self._model(runner)
         reached = ', '.join(f'{name} {share:.4g} times' for name, share in model.search.reached().items())
         runner.logger.info(f'before it is made to fit, the structure has {reached} its target')
-        if known := model.search.confidence():
-            noise = [name for name, value in known.items() if value < NOISE]
+        if known := list(model.search.confidence().values()):
+            noise = sum(value < NOISE for value in known)
             runner.logger.info(
-                f'confidence of the search: {sum(known.values()) / len(known):.2f} in the mean of {len(known)} units; '
-                f'{len(noise)} are under {NOISE}, where it saw hardly more than noise'
-                + ': ' * bool(noise)
-                + ', '.join(noise)
+                f'confidence of the search: {sum(known) / len(known):.2f} in the mean of {len(known)} units, of which '
+                f'{noise} are under {NOISE}: nothing that was seen of them stands out of the noise'
             )
         keep, told = None, {}
         if self.candidates is not None:

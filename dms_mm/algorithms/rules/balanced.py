@@ -37,4 +37,4 @@ class BalancedRule(SurfaceRule):
         velocity.mul_(self.momentum).add_(value.to(velocity.dtype), alpha=1 - self.momentum)
         v = velocity.double()
         v = v - surface.mean(v)
-        self.go(surface, v / surface.mean(v.square()).sqrt().clamp_min(1e-12))
+        self.go(surface, v / surface.spread(v))

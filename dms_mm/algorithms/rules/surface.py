@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ..budget import floor_counts
-from .confidence import Confidence
+from .average import Average
 from .crossing import crossing
 from .rule import Rule, RunningSearch
 
+UNSEEN = -1.0  # confidence in a unit that nothing was seen of
 TENTH = 0.1  # of an even share: cheaper units would turn noise into leaps
 
 
@@ -58,6 +59,14 @@ class Surface:
         """() mean of (U,) values of the free units, weighted by their shares."""
         return self.weight @ values
 
+    def chance(self) -> Tensor:
+        """() relative standard deviation of the spread of as many independent numbers as there are free units."""
+        return (2 * self.weight.square().sum()).sqrt()
+
+    def spread(self, values: Tensor) -> Tensor:
+        """() of centred (U,) values of the free units, weighted by their shares; above 0."""
+        return self.mean(values.square()).sqrt().clamp_min(1e-12)
+
     @torch.no_grad()
     def land(self, move: Tensor, low: Tensor) -> None:
         """Move ``theta`` of the free units by ``move`` (U,), and all of them by one number more, so that the continuous
@@ -93,6 +102,11 @@ def falling_rate(search: RunningSearch, travel: float) -> float:
 class SurfaceRule(Rule):
     """A rule that goes along the budget's surface, and measures on its way what it knows.
 
+    In each step what the task says of the units is centred, scaled to unit spread, and averaged over all steps as these
+    move the widths: with the falling rate for weights. With that average ``v_u`` and its standard error ``s_u`` the
+    confidence in a unit is ``1 - s_u^2 / v_u^2``, 0 where that is negative: the part of what was seen of it that is no
+    noise.
+
     Args:
         travel: bounds the way that a width can go, in nats.
         clip: of a unit's direction, in spreads.
@@ -103,13 +117,15 @@ class SurfaceRule(Rule):
         super().__init__(search)
         self.travel, self.clip = travel, clip
         self.low = floor_counts(search.space, search.targets, floor)
-        self.known = Confidence(self.bank)
+        self.seen = Average(self.bank, 'seen')
+        self.bank.remember('confidence', torch.full_like(self.bank.ratio, UNSEEN, requires_grad=False))
 
     def see(self, task: Tensor) -> tuple[Surface, Tensor]:
-        """The surface from here, and (U,) float64 what the task says of every unit in this step."""
+        """The surface from here, and (U,) float64 what the task says of every unit in this step, centred."""
         surface = Surface(self.search)
         value = surface.per_budget(task)
-        self.known.add(value - surface.mean(value))
+        value = value - surface.mean(value)
+        self.seen.add(value / surface.spread(value), falling_rate(self.search, 1.0))
         return surface, value
 
     def go(self, surface: Surface, direction: Tensor) -> None:
@@ -119,4 +135,10 @@ class SurfaceRule(Rule):
 
     @property
     def confidence(self) -> Tensor:
-        return self.known.of(Surface(self.search).weight)
+        """(U,) from 0 to 1, -1 where nothing was seen; units that are hard keep what they had when they became so."""
+        kept = self.bank.get_buffer('confidence')
+        if self.seen.steps > 1:
+            mean, error = self.seen.told()
+            now = ((mean.square() - error) / mean.square().clamp_min(1e-30)).clamp_min(0)
+            kept.copy_(torch.where(self.bank.hardened, kept, now.to(kept.dtype)))
+        return kept
