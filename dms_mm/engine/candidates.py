@@ -42,6 +42,7 @@ class Candidates:
         batches: held-out ones, of training size.
         metric: ``'loss'``, or ``'accuracy'`` of classifiers.
         held_out_pipeline: transforms of the held-out images; those of the training ones by default.
+        optim_wrapper: in the place of the search's own, which may suit no weights where these are kept (``'p-'``).
         seed: of weights, batches, and what is held out.
     """
 
@@ -52,6 +53,7 @@ class Candidates:
         batches: int = 8,
         metric: str = 'loss',
         held_out_pipeline: Sequence[Any] | None = None,
+        optim_wrapper: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         for name, value in (('iters', iters), ('batches', batches)):
@@ -62,7 +64,7 @@ class Candidates:
         if metric not in METRICS:
             raise unknown('metric', metric, METRICS)
         self.iters, self.shares, self.batches = iters, tuple(shares), batches
-        self.metric, self.pipeline, self.seed = metric, held_out_pipeline, seed
+        self.metric, self.pipeline, self.optim_wrapper, self.seed = metric, held_out_pipeline, optim_wrapper, seed
 
     @classmethod
     def of(cls, options: Mapping[str, Any] | None) -> Candidates | None:
@@ -127,7 +129,7 @@ class Candidates:
         with seeds(self.seed):
             with quiet(runner.logger):  # a line on every parameter
                 wrapped = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), slim)
-                optimizer = build_optim_wrapper(wrapped, runner.cfg.optim_wrapper)
+                optimizer = build_optim_wrapper(wrapped, self.optim_wrapper or runner.cfg.optim_wrapper)
             optimizer.initialize_count_status(wrapped, 0, self.iters)
             rates = self._rates(optimizer)
             wrapped.train()

@@ -34,6 +34,7 @@ def test_equal_structures_score_alike_and_the_best_is_written(pipeline, tmp_path
         weights = build_architecture(config.model.architecture, config.data_preprocessor).state_dict()
         torch.save(dict(state_dict=weights), tmp_path / 'weights.pth')
         given |= {'model.pipeline': 'p-', 'model.pretrained': str(tmp_path / 'weights.pth')}
+        given['custom_hooks.0.candidates.optim_wrapper.optimizer.type'] = 'Adam'
     options = [f'{key}={value}' for key, value in given.items()]
     train([str(CONFIG), '--work-dir', str(tmp_path), '--no-validate', '--cfg-options', *options])
     cost = json.loads((tmp_path / 'cost.json').read_text())
