@@ -75,6 +75,8 @@ def report(model: nn.Module, plan: Plan, structure: Structure, notes: Sequence[s
     for unit in plan.units:
         flag = '  << under 5% of its width' if unit.name in strangled else ''
         flag = '  (in a removed block)' if structure.is_gone(unit.name) else flag
+        known = structure.units[unit.name].get('confidence')
+        flag = flag if known is None else f'  confidence {known:.2f}{flag}'
         lines.append(f'  {unit.kind:8} {unit.name:50} {structure.kept(unit.name):5d} / {unit.size}{flag}')
     for reason, channels in blockers(plan.trace).items():
         lines.append(f'  frozen: {channels} channels: {reason}')

@@ -195,9 +195,10 @@ class SearchSpace:
         """Why channels of parameters stay: reason -> how many channels it froze, the largest first."""
         return blockers(self.plan.trace, most)
 
-    def report(self) -> str:
-        """Units, counts, searchable share, and why the rest stays."""
-        return report(self.model, self.plan, self._structure(), [str(self.proof), *self.frozen])
+    def report(self, structure: Structure | None = None) -> str:
+        """Units, counts, searchable share, and why the rest stays; of the present structure unless another is given."""
+        structure = self._structure() if structure is None else structure
+        return report(self.model, self.plan, structure, [str(self.proof), *self.frozen])
 
 
 @uncollected()

@@ -69,7 +69,11 @@ def main() -> None:
     parser.add_argument('--net', nargs='+', choices=list(BUDGETS), default=list(BUDGETS))
     parser.add_argument('--budget', type=float, help='one of those in nets.py; without it all of them')
     parser.add_argument('--method', default='balanced', help='a rule of the search')
-    parser.add_argument('--options', default='{}', help='JSON: options of the search, "epochs" and "open" of its run')
+    parser.add_argument(
+        '--options',
+        default='{}',
+        help='JSON: options of the search; "epochs" and "open" of its run, "candidates": epochs of each',
+    )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--part', default='0/1')
     args = parser.parse_args()

@@ -23,8 +23,9 @@ from quality import accuracy, fit, load  # noqa: E402
 
 from dms_mm import Search, SearchSpace, Structure, build_slim, make_searchable  # noqa: E402
 from dms_mm.algorithms.budget import uniform_keep  # noqa: E402
+from dms_mm.algorithms.candidates import SHARES, candidates_of, compare  # noqa: E402
 from dms_mm.algorithms.opening import open_branches  # noqa: E402
-from dms_mm.algorithms.strategies.structures import random_keep  # noqa: E402
+from dms_mm.algorithms.strategies.structures import random_keep, structure_of  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / 'benchmarks/results/pairs.jsonl'
@@ -64,12 +65,36 @@ def make(job: dict[str, Any], images: torch.Tensor, labels: torch.Tensor) -> tup
     options = json.loads(job['options'])
     epochs, lr = options.pop('epochs', TRAINING[job['net']][0]), TRAINING[job['net']][2]
     opened = open_branches(space, example()) if options.pop('open', True) else []
+    trial = options.pop('candidates', 0)
     search = Search(space, {'macs': job['budget']}, int(epochs * (len(images) // 128)), rule=method, **options)
     fit(space.model, images, labels, epochs, job['seed'], lr, search)
     told: dict[str, Any] = dict(opened=len(opened), search_s=round(time.time() - begin, 1))
-    if hasattr(search.rule, 'confidence'):
-        told['confidence'] = round(float(search.rule.confidence.mean()), 3)
-    return search.finalize(), told
+    if known := search.confidence():
+        told['confidence'] = round(sum(known.values()) / len(known), 3)
+    return search.finalize(chosen(job, search, trial, images, labels, told) if trial else None), told
+
+
+def chosen(
+    job: dict[str, Any], search: Search, epochs: float, images: torch.Tensor, labels: torch.Tensor, told: dict[str, Any]
+) -> torch.Tensor:
+    """The best of a few structures after so many epochs, on training images that these don't see."""
+    lr, seen = TRAINING[job['net']][2], len(images) - HELD_OUT
+
+    def train(model: torch.nn.Module) -> int:
+        fit(model, images[:seen], labels[:seen], epochs, job['seed'], lr)
+        return int(epochs * (seen // 128)) * 128
+
+    def fresh(space: SearchSpace, keep: torch.Tensor) -> torch.nn.Module:
+        torch.manual_seed(job['seed'])
+        return build_slim(NETS[job['net']](), structure_of(space, keep))
+
+    structures = candidates_of(search)
+    done = compare(
+        search.space, structures, train, lambda m: (accuracy(m, images[seen:], labels[seen:]), HELD_OUT), fresh
+    )
+    told.update(taken=SHARES[done.best], candidates=[round(x, 2) for x in done.scores])
+    told['candidates_s'] = round(done.cost.seconds, 1)
+    return structures[done.best]
 
 
 def run(job: dict[str, Any], threads: int = 1) -> None:

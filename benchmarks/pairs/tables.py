@@ -53,16 +53,21 @@ def headroom_lines(found: list[Row]) -> list[str]:
 def tried_lines(found: list[Row]) -> list[str]:
     """Every setting that was tried on held-out images."""
     lines = [
-        '| supernet | budget | rule | options | held-out accuracy | seeds |',
-        '| --- | --- | --- | --- | --- | --- |',
+        '| supernet | budget | rule | options | held-out accuracy | seeds | uniform taken |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
     ]
     groups: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    taken: dict[tuple[Any, ...], list[float]] = defaultdict(list)
     for r in found:
         if r['held_out'] and r['method'] not in ('random', 'uniform', 'uniform-depth'):
-            groups[r['net'], r['budget'], r['method'], r['options']].append(r['accuracy'])
+            key = r['net'], r['budget'], r['method'], r['options']
+            groups[key].append(r['accuracy'])
+            taken[key] += [r['taken']] if 'taken' in r else []
     for (net, budget, method, options), scores in sorted(groups.items()):
         each = ', '.join(f'{s:.2f}' for s in scores)
-        lines.append(f'| {net} | {budget:.0%} | {method} | {options} | {told(scores)} | {each} |')
+        shares = taken[net, budget, method, options]  # of the way from uniform scaling, where candidates were compared
+        uniform = f'{shares.count(0)} of {len(shares)}' if shares else ''
+        lines.append(f'| {net} | {budget:.0%} | {method} | {options} | {told(scores)} | {each} | {uniform} |')
     return lines
 
 

@@ -140,6 +140,7 @@ class Search:
         hardened = self.bank.hardened.tolist()
         moving = [u for u in self.space.units.values() if u.kind in ('depth', 'head') and not hardened[u.index]]
         if moving:
+            self.confidence()  # of units that are hard nothing more is seen
             keep = self.bank.hard_keep()
             held = self.bank.get_buffer('held')
             for unit in moving:
@@ -157,26 +158,39 @@ class Search:
         with torch.no_grad():
             return {n: float(counters[n].continuous(bank, ratio)) / goal for n, goal in self.targets.items()}
 
-    def finalize(self) -> Structure:
+    def confidence(self) -> dict[str, float]:
+        """Unit -> what of its averaged signal is no noise: near 1 the search knows which way it goes, near 0 it saw
+        nothing that tells the unit from others. Without units that it saw nothing of; empty with rules that don't
+        measure it."""
+        found = self.rule.confidence
+        if found is None:
+            return {}
+        return {name: value for name, value in zip(self.space.units, found.tolist()) if value >= 0}
+
+    def finalize(self, keep: Tensor | None = None) -> Structure:
         """Harden every unit so that the target is met: never above, at most 1% below where the space allows.
 
         A search that did not come to its target by itself is scaled to it, and a warning says how far it was.
+
+        Args:
+            keep: (N,) bool, another structure to end with (:mod:`.candidates`).
         """
-        reached = self.reached()
+        confidence, reached = self.confidence(), self.reached()
         if not LEAST <= max(reached.values()) <= MOST:
             came = ', '.join(f'{name} {share:.3g} times its target' for name, share in reached.items())
             logging.getLogger('dms_mm').warning(
                 'after %d of %d steps the search itself had come to %s: widths are scaled to meet it. '
                 'Rule, rate and length do not suit this target', self.steps, self.total_steps, came,
             )  # fmt: skip
-        keep = self._fitted()
-        for unit in self.space.units.values():
-            self.bank.harden(unit.index, keep[unit.start : unit.start + unit.size])
-        return self.space.structure()
+        self.bank.harden_all(self.fitted() if keep is None else keep)
+        structure = self.space.structure()
+        for name, value in confidence.items():
+            structure.units[name]['confidence'] = round(value, 3)
+        return structure
 
-    def _fitted(self) -> Tensor:
+    def fitted(self) -> Tensor:
         """(N,) bool: the structure within every target. What the last phase held stays, unless that is more than 1% off
-        and without it one comes nearer."""
+        and without it one comes nearer: then it is let go."""
         held = self.bank.get_buffer('held')
         stays: Tensor | None = None
         if bool(held.any()):

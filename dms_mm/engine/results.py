@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import os.path as osp
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -36,9 +37,11 @@ class Meter:
         self.runner.message_hub.update_info(KEY, self.cost.as_dict())
 
 
-def write_results(runner: Any, space: SearchSpace, structure: Structure, cost: Cost) -> None:
+def write_results(
+    runner: Any, space: SearchSpace, structure: Structure, cost: Cost, told: Mapping[str, Any] | None = None
+) -> None:
     """``structure.json``, ``slim.pth`` (the kept weights, a plain state_dict), ``units.md`` (each unit before and
-    after), ``widths.png`` and ``cost.json`` in the work directory, by the main process."""
+    after), ``widths.png`` and ``cost.json`` (with what else is ``told``) in the work directory, by the main process."""
     if not is_main_process():
         return
     folder = runner.work_dir
@@ -48,8 +51,8 @@ def write_results(runner: Any, space: SearchSpace, structure: Structure, cost: C
         file.write(unit_table(structure))
     plot_widths(structure, osp.join(folder, 'widths.png'))
     with open(osp.join(folder, 'cost.json'), 'w') as file:
-        json.dump(cost.as_dict(), file)
-    runner.logger.info('found structure:\n' + space.report())
+        json.dump({**cost.as_dict(), **(told or {})}, file)
+    runner.logger.info('found structure:\n' + space.report(structure))
     found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
     runner.logger.info(f'{found}; written to {folder}: structure.json, slim.pth, units.md, widths.png, cost.json')
     runner.logger.info(f'the search cost {cost}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -9,26 +10,32 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 
 from ..registry import HOOKS
+from .candidates import Candidates
 from .results import Meter, write_results
 from .structure_loop import StructureLoop
+
+NOISE = 0.1  # confidence below which a unit showed nothing
 
 
 @HOOKS.register_module()
 class DMSHook(Hook):
     """Steps a :class:`DMS` model's search after every optimizer step.
 
-    Logs the present count and the scheduled target of every resource, and after training writes to the work
-    directory what :func:`write_results` says.
+    Logs the present count and the scheduled target of every resource and the mean confidence of all units, and after
+    training writes to the work directory what :func:`write_results` says.
 
     Args:
         interval: iterations between two log entries of the structure.
         by_epoch: the search's schedule goes by the epochs of the loop: a new target at the begin of each.
+        candidates: ``dict(iters=...)`` compares structures between uniform scaling and the found one by a short common
+            training, and takes the best: options of :class:`~.candidates.Candidates`.
     """
 
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self, interval: int = 10, by_epoch: bool = False) -> None:
+    def __init__(self, interval: int = 10, by_epoch: bool = False, candidates: Mapping[str, Any] | None = None) -> None:
         self.interval, self.by_epoch = interval, by_epoch
+        self.candidates = Candidates.of(candidates)
 
     def _model(self, runner: Any) -> Any:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -43,8 +50,12 @@ class DMSHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         if self._stands_aside(runner):
+            if self.candidates is not None:
+                raise ValueError('candidates of DMSHook are of a search by gradients, not of a strategy')
             return
         model = self._model(runner)
+        if self.candidates is not None:
+            self.candidates.prepare(runner, model)
         every = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError(
@@ -75,6 +86,8 @@ class DMSHook(Hook):
                     full = model.space.supernet[name]
                     runner.message_hub.update_scalar(f'train/{name}', count / full)
                     runner.message_hub.update_scalar(f'train/{name}_target', model.search.goal(name) / full)
+            if known := model.search.confidence():
+                runner.message_hub.update_scalar('train/confidence', sum(known.values()) / len(known))
 
     def after_train(self, runner: Any) -> None:
         if self._stands_aside(runner):
@@ -82,6 +95,17 @@ class DMSHook(Hook):
         model = self._model(runner)
         reached = ', '.join(f'{name} {share:.4g} times' for name, share in model.search.reached().items())
         runner.logger.info(f'before it is made to fit, the structure has {reached} its target')
-        structure = model.search.finalize()
+        if known := list(model.search.confidence().values()):
+            noise = sum(value < NOISE for value in known)
+            runner.logger.info(
+                f'confidence of the search: {sum(known) / len(known):.2f} in the mean of {len(known)} units, of which '
+                f'{noise} are under {NOISE}: nothing that was seen of them stands out of the noise'
+            )
+        keep, told = None, {}
+        if self.candidates is not None:
+            keep, told['candidates'], compared = self.candidates.choose(runner, model)
+            self.meter.cost.macs += compared.cost.macs
+            self.meter.cost.samples += compared.cost.samples
+        structure = model.search.finalize(keep)
         self.meter.cost.stop()
-        write_results(runner, model.space, structure, self.meter.cost)
+        write_results(runner, model.space, structure, self.meter.cost, told)

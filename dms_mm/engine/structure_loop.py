@@ -5,24 +5,22 @@ from __future__ import annotations
 import math
 import os
 import os.path as osp
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
-from torch import Tensor, nn
+from torch import nn
 
 from ..algorithms.cost import BACKWARD, Cost, from_first, world_size
 from ..algorithms.strategies import Budget, Strategy, Task, random_keep
 from ..models.detection import tensor_forward
 from ..registry import LOOPS, STRATEGIES, build, check_options, options_of, plain, unknown
 from .held_out import split
+from .judging import METRICS, accuracy_of, loss_of
 from .results import Meter, save_whole, write_results
-
-METRICS = ('loss', 'accuracy')
 
 
 @LOOPS.register_module()
@@ -170,33 +168,3 @@ class StructureLoop(IterBasedTrainLoop):
             self.runner.logger.warning(f'{self._path} is of another search; the strategy begins anew')
             return None
         return state
-
-
-def loss_of(model: Any, batch: Any) -> Tensor:
-    """The sum of a host model's own losses on a batch that its preprocessor made."""
-    with heads_that_train(model):
-        return model.parse_losses(called(model, batch, 'loss'))[0]
-
-
-def accuracy_of(model: Any, batch: Any) -> float:
-    """Share of samples whose label is the one predicted."""
-    found = called(model, batch, 'predict')
-    return sum(bool((x.pred_label == x.gt_label).all()) for x in found) / len(found)
-
-
-def called(model: Any, batch: Any, mode: str) -> Any:
-    return model(**batch, mode=mode) if isinstance(batch, Mapping) else model(*batch, mode=mode)
-
-
-@contextmanager
-def heads_that_train(model: nn.Module) -> Iterator[None]:
-    """What has modules inside is in training mode: some heads compute what a loss takes only there. Norms, dropout and
-    whatever else has none stay as they are."""
-    changed = [m for m in model.modules() if not m.training and any(True for _ in m.children())]
-    for module in changed:
-        module.training = True
-    try:
-        yield
-    finally:
-        for module in changed:
-            module.training = False

@@ -43,7 +43,7 @@ def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
         build_architecture(architecture, data_preprocessor), structure, edited=edited, **trial(input_shape)
     )
     if checkpoint is None:
-        _check_initialisation(model)
+        check_initialisation(model)
     else:
         load_pretrained(model, checkpoint)
         for module in model.modules():
@@ -60,7 +60,7 @@ def trial(input_shape: Sequence[int] | None) -> dict[str, Any]:
     return dict(example_inputs=torch.zeros(2, *input_shape), forward_fn=tensor_forward) if input_shape else {}
 
 
-def _check_initialisation(model: Any) -> None:
+def check_initialisation(model: Any) -> None:
     """Raises: ValueError where a part of the model would load weights of its full size."""
     for name, module in model.named_modules():
         given = getattr(module, 'init_cfg', None)

@@ -63,6 +63,7 @@ class UnitEntry(_Strict):
     kind: Filled
     size: Size
     keep: str
+    confidence: Annotated[float, Field(ge=0, le=1)] = 0.0  # where a search measured it
 
 
 class StructureFile(_Strict):

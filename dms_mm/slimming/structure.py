@@ -39,7 +39,8 @@ class Structure:
             by number has no gaps.
         outputs: those of them that take more than one argument or return a tuple -> what they pass on; see
             :class:`~.skip.Skip`.
-        units: name -> kind, size, kept positions (ranges of elements).
+        units: name -> kind, size, kept positions (ranges of elements), and the confidence of a search that measured it,
+            from 0 to 1.
         resources, supernet: counts of the slim model and of the supernet, per sample.
         parameters: number of named parameters of the supernet, a first check of the architecture.
         changed: the file was changed after it was written; :func:`~.slim.build_slim` tries the slim model first.

@@ -8,14 +8,17 @@ from ..slimming import Structure
 
 
 def unit_table(structure: Structure) -> str:
-    """Markdown: every unit before and after, and the resources."""
-    lines = ['| unit | kind | supernet | kept | share |', '| --- | --- | --- | --- | --- |']
+    """Markdown: every unit before and after, what the search knew of it where it measured that, and the resources."""
+    measured = any('confidence' in unit for unit in structure.units.values())
+    head = ['unit', 'kind', 'supernet', 'kept', 'share'] + ['confidence'] * measured
+    lines = [f'| {" | ".join(head)} |', '| --- ' * len(head) + '|']
     for name, unit in structure.units.items():
         kept = structure.kept(name)
         share = f'{kept / unit["size"]:.0%}' + (' (under 5%)' if name in structure.strangled() else '')
         if structure.is_gone(name):
             kept, share = 0, 'block removed'
-        lines.append(f'| {name} | {unit["kind"]} | {unit["size"]} | {kept} | {share} |')
+        known = [f'{unit["confidence"]:.2f}' if 'confidence' in unit else ''] * measured
+        lines.append('| ' + ' | '.join([name, unit['kind'], str(unit['size']), str(kept), share, *known]) + ' |')
     lines += ['', '| resource | supernet | kept | share |', '| --- | --- | --- | --- |']
     for name, value in structure.resources.items():
         full = structure.supernet[name]

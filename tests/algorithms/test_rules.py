@@ -6,9 +6,8 @@ import pytest
 import torch
 
 import dms_mm
-from builders.small import searchable, train
+from builders.small import driven, searchable, train
 from dms_mm.algorithms.rules import BalancedRule, BayesRule, PaperRule, Rule
-from dms_mm.algorithms.rules.surface import Surface
 from dms_mm.topk import TopkBank
 
 
@@ -139,20 +138,6 @@ def test_state_never_takes_the_place_of_something_else():
 def test_wrong_options_name_the_nearest_valid_one(options, message):
     with pytest.raises(ValueError, match=message):
         dms_mm.Search(searchable(), {'macs': 0.5}, 10, **options)
-
-
-def driven(rule, noise, signal=0.0, seed=0, steps=80):
-    """A search by a rule that is told ``signal`` and noise of a size in place of gradients."""
-    space = searchable()
-    search = dms_mm.Search(space, {'macs': 0.4}, steps, rule=rule, warmup=0.0, widths_only=0.0)
-    generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        share = Surface(search).share
-        value = signal + noise * torch.randn(len(space.units), generator=generator, dtype=torch.float64)
-        search.rule.step((value * share / (1 - space.bank.ratio.double()).clamp_min(0.05)).float())
-        space.bank.steps += 1
-        space.bank.refresh()
-    return space.bank.ratio.detach().clone(), search
 
 
 def test_noise_alone_hardly_moves_the_bayes_rule_and_a_signal_does():

@@ -5,6 +5,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import dms_mm
+from dms_mm.algorithms.rules.surface import Surface
 
 
 class Block(nn.Module):
@@ -50,3 +51,17 @@ def train(space, search, steps, begin=0, each=lambda: None):
         optimizer.step()
         search.step()
         each()
+
+
+def driven(rule, noise, signal=0.0, seed=0, steps=80):
+    """A search by a rule that is told ``signal`` and noise of a size in place of gradients."""
+    space = searchable()
+    search = dms_mm.Search(space, {'macs': 0.4}, steps, rule=rule, warmup=0.0, widths_only=0.0)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        share = Surface(search).share
+        value = signal + noise * torch.randn(len(space.units), generator=generator, dtype=torch.float64)
+        search.rule.step((value * share / (1 - space.bank.ratio.double()).clamp_min(0.05)).float())
+        space.bank.steps += 1
+        space.bank.refresh()
+    return space.bank.ratio.detach().clone(), search

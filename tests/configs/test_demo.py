@@ -17,6 +17,8 @@ CONFIGS = sorted((Path(__file__).parents[2] / 'configs/demo').glob('search*.py')
 def test_two_steps_by_the_tool(path, tmp_path):
     options = ['train_cfg.max_iters=2', 'default_hooks.checkpoint.interval=2', 'train_dataloader.batch_size=8']
     options += [f'{x}_dataloader.dataset.name=digits' for x in ('train', 'val', 'test')]
+    if path.stem == 'search_candidates':
+        options += [f'custom_hooks.0.candidates.{x}=1' for x in ('iters', 'batches')]
     # Two runs of one name in one second would write to one log.
     options += [f'experiment_name={path.stem}']
     train([str(path), '--work-dir', str(tmp_path), '--no-validate', '--cfg-options', *options])
@@ -25,4 +27,6 @@ def test_two_steps_by_the_tool(path, tmp_path):
     state = torch.load(tmp_path / 'iter_2.pth', weights_only=True)['state_dict']
     kind = {'search_get': 'GET', 'search_mes': 'MES', 'search_sns': 'SNS', 'search_minmax': 'MinMaxTopk'}
     trains = getattr(selectors, kind.get(path.stem, 'TopkBank')).trains
-    assert f'structure.{trains}' in state and ('structure.optimizer_begun' in state) == (path.stem != 'search')
+    assert f'structure.{trains}' in state and ('structure.optimizer_begun' in state) == (
+        path.stem not in ('search', 'search_candidates')
+    )

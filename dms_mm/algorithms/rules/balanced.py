@@ -6,13 +6,12 @@ import torch
 from torch import Tensor
 
 from ...registry import RULES
-from ..budget import floor_counts
-from .rule import Rule, RunningSearch
-from .surface import Surface, falling_rate
+from .rule import RunningSearch
+from .surface import SurfaceRule
 
 
 @RULES.register_module(name=['BalancedRule', 'balanced'])
-class BalancedRule(Rule):
+class BalancedRule(SurfaceRule):
     """With ``theta = -log(1 - a)`` every unit's smoothed task gradient is divided by the share of the resource that the
     unit takes part in, centred, scaled to unit spread and followed along the budget's surface; a common shift of all
     ``theta`` (uniform scaling) then lands on the scheduled target exactly. Needs no multiplier and no learning rate.
@@ -27,18 +26,15 @@ class BalancedRule(Rule):
     def __init__(
         self, search: RunningSearch, travel: float = 1.5, momentum: float = 0.98, clip: float = 2.0, floor: float = 0.05
     ) -> None:
-        super().__init__(search)
-        self.travel, self.momentum, self.clip = travel, momentum, clip
-        self.low = floor_counts(search.space, search.targets, floor)
+        super().__init__(search, travel, clip, floor)
+        self.momentum = momentum
         self.bank.remember('velocity', torch.zeros_like(self.bank.ratio))
 
     @torch.no_grad()
     def step(self, task: Tensor) -> None:
-        surface = Surface(self.search)
+        surface, value = self.see(task)
         velocity = self.bank.get_buffer('velocity')
-        velocity.mul_(self.momentum).add_(surface.per_budget(task).to(velocity.dtype), alpha=1 - self.momentum)
+        velocity.mul_(self.momentum).add_(value.to(velocity.dtype), alpha=1 - self.momentum)
         v = velocity.double()
         v = v - surface.mean(v)
-        spread = surface.mean(v.square()).sqrt().clamp_min(1e-12)
-        rate = falling_rate(self.search, self.travel)
-        surface.land(-rate * (v / spread).clamp(-self.clip, self.clip), self.low)
+        self.go(surface, v / surface.spread(v))

@@ -63,3 +63,9 @@ class Rule:
                 and so must the new numbers be.
         """
         raise NotImplementedError
+
+    @property
+    def confidence(self) -> Tensor | None:
+        """(U,) what of every unit's signal is no noise, from 0 to 1, below 0 where nothing was seen yet; None if the
+        rule doesn't measure it."""
+        return None

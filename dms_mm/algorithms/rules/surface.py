@@ -7,9 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from ..budget import floor_counts
+from .average import Average
 from .crossing import crossing
-from .rule import RunningSearch
+from .rule import Rule, RunningSearch
 
+UNSEEN = -1.0  # confidence in a unit that nothing was seen of
 TENTH = 0.1  # of an even share: cheaper units would turn noise into leaps
 
 
@@ -22,6 +25,7 @@ class Surface:
         share: (U,) float64 ``d log(r)/d(-theta)``, the part of the resource furthest above its goal that each unit
             takes part in.
         free: (U,) bool, units that move: none that is hardened.
+        weight: (U,) float64, of the free units by their shares, zero for the others; they sum to one.
     """
 
     def __init__(self, search: RunningSearch) -> None:
@@ -30,6 +34,8 @@ class Surface:
         self.counts = {name: search.space.counters[name].surface(self.bank) for name in search.targets}
         self.free = ~self.bank.hardened
         self.share = self._share()
+        weight = self.share * self.free
+        self.weight = weight / weight.sum().clamp_min(1e-12)
 
     def _share(self) -> Tensor:
         worst: tuple[Tensor, float] | None = None
@@ -51,13 +57,15 @@ class Surface:
 
     def mean(self, values: Tensor) -> Tensor:
         """() mean of (U,) values of the free units, weighted by their shares."""
-        weight = torch.where(self.free, self.share, torch.zeros_like(self.share))
-        return (weight * values).sum() / weight.sum().clamp_min(1e-12)
+        return self.weight @ values
 
-    def chance(self) -> float:
-        """Relative standard deviation of the spread of as many independent numbers as there are free units."""
-        weight = torch.where(self.free, self.share, torch.zeros_like(self.share))
-        return math.sqrt(2 * float(weight.square().sum() / weight.sum().square().clamp_min(1e-12)))
+    def chance(self) -> Tensor:
+        """() relative standard deviation of the spread of as many independent numbers as there are free units."""
+        return (2 * self.weight.square().sum()).sqrt()
+
+    def spread(self, values: Tensor) -> Tensor:
+        """() of centred (U,) values of the free units, weighted by their shares; above 0."""
+        return self.mean(values.square()).sqrt().clamp_min(1e-12)
 
     @torch.no_grad()
     def land(self, move: Tensor, low: Tensor) -> None:
@@ -89,3 +97,48 @@ def falling_rate(search: RunningSearch, travel: float) -> float:
     span = max(search.total_steps - begin, 1.0)
     x = min(max((search.steps - begin) / span, 0.0), 1.0)
     return travel / span * (1 + math.cos(math.pi * x))
+
+
+class SurfaceRule(Rule):
+    """A rule that goes along the budget's surface, and measures on its way what it knows.
+
+    In each step what the task says of the units is centred, scaled to unit spread, and averaged over all steps as these
+    move the widths: with the falling rate for weights. With that average ``v_u`` and its standard error ``s_u`` the
+    confidence in a unit is ``1 - s_u^2 / v_u^2``, 0 where that is negative: the part of what was seen of it that is no
+    noise.
+
+    Args:
+        travel: bounds the way that a width can go, in nats.
+        clip: of a unit's direction, in spreads.
+        floor: share of every width that is kept, so that no layer is strangled; given up where the target needs less.
+    """
+
+    def __init__(self, search: RunningSearch, travel: float, clip: float, floor: float) -> None:
+        super().__init__(search)
+        self.travel, self.clip = travel, clip
+        self.low = floor_counts(search.space, search.targets, floor)
+        self.seen = Average(self.bank, 'seen')
+        self.bank.remember('confidence', torch.full_like(self.bank.ratio, UNSEEN, requires_grad=False))
+
+    def see(self, task: Tensor) -> tuple[Surface, Tensor]:
+        """The surface from here, and (U,) float64 what the task says of every unit in this step, centred."""
+        surface = Surface(self.search)
+        value = surface.per_budget(task)
+        value = value - surface.mean(value)
+        self.seen.add(value / surface.spread(value), falling_rate(self.search, 1.0))
+        return surface, value
+
+    def go(self, surface: Surface, direction: Tensor) -> None:
+        """A step against ``direction`` (U,), in spreads, as long as the schedule says."""
+        rate = falling_rate(self.search, self.travel)
+        surface.land(-rate * direction.clamp(-self.clip, self.clip), self.low)
+
+    @property
+    def confidence(self) -> Tensor:
+        """(U,) from 0 to 1, -1 where nothing was seen; units that are hard keep what they had when they became so."""
+        kept = self.bank.get_buffer('confidence')
+        if self.seen.steps > 1:
+            mean, error = self.seen.told()
+            now = ((mean.square() - error) / mean.square().clamp_min(1e-30)).clamp_min(0)
+            kept.copy_(torch.where(self.bank.hardened, kept, now.to(kept.dtype)))
+        return kept

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ...slimming import Structure
 from ...space import SearchSpace
 from ..budget import fit_counts, parse_target, uniform_keep
 
@@ -163,10 +164,23 @@ def uniform_structures(space: SearchSpace, target: Mapping[str, float], scores: 
 
 def slim_of(space: SearchSpace, keep: Tensor) -> nn.Module:
     """A new plain model of a structure; the space stays as it is."""
+    with tried(space, keep):
+        return space.slim()
+
+
+def structure_of(space: SearchSpace, keep: Tensor) -> Structure:
+    """What ``keep`` (N,) bool is as a structure file; the space stays as it is."""
+    with tried(space, keep):
+        return space.structure()
+
+
+@contextmanager
+def tried(space: SearchSpace, keep: Tensor) -> Iterator[None]:
+    """Inside, the space shows a structure."""
     with untouched(space), warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)  # on layers of structures that are only tried
         space.bank.harden_all(keep)
-        return space.slim()
+        yield
 
 
 def macs_of(space: SearchSpace, keep: Tensor) -> float:
