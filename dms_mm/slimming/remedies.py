@@ -80,5 +80,10 @@ def places(remedy: Remedy) -> set[tuple[str, str, int | None]]:
     return {_key(mend) for mend in remedy.mends}
 
 
+def is_single(remedy: Remedy) -> bool:
+    """It mends one attribute, in a module and its twins."""
+    return len({(mend.attribute, mend.index) for mend in remedy.mends}) == 1
+
+
 def _key(mend: Mend) -> tuple[str, str, int | None]:
     return mend.module, mend.attribute, mend.index
