@@ -33,8 +33,9 @@ def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Ite
             if rewrite.mends:
                 single.append(Remedy(mends=rewrite.mends))
                 yield single[-1]
-            elif rewrite.instead:
-                yield Remedy(mends=rewrite.instead, drop=rewrite.drop)
+            if rewrite.instead:
+                # Twins that take another way may not have been mended so far.
+                yield Remedy(mends=[*rewrite.mends, *rewrite.instead], drop=rewrite.drop)
                 ties = [tie for pair in rewrite.others for tie in tie_of(plan, *pair)]
                 later += [Remedy(ties=ties)] if ties else []
         yield from piece_remedies(sizes, call, path)
