@@ -46,7 +46,8 @@ def contract(ledger: Ledger, x: Any, x_dim: int, w: Any, w_dim: int, operator: s
         if not any(asked):
             reason = f'{operator} of two activations whose dead positions are not zero'
             ledger.freeze([(0, ids) for ids in a + b], ledger.refused((a + b)[0], reason))
-        ledger.trace.head_dims += a + b
+        # What is computed of parameters alone, a spectral norm say, is no attention.
+        ledger.trace.head_dims += a + b if any(flow_of(y).data for y, *_ in sides) else []
     align(ledger, [a, b], operator)
 
 
