@@ -92,8 +92,9 @@ def _end(ledger: Ledger, path: str, out: Any, args: Any, kwargs: Any) -> None:
 def _as_it_came(out: Any, args: Any, kwargs: Any) -> bool:
     """A tuple of the input and what goes with it, for such a tuple."""
     given = args[0] if len(args) == 1 and not kwargs else None
-    same = isinstance(given, tuple) and isinstance(out, tuple) and len(given) == len(out)
-    return same and all(a is b for a, b in zip(given[1:], out[1:]))
+    if not isinstance(given, tuple) or not isinstance(out, tuple) or len(given) != len(out):
+        return False
+    return all(a is b for a, b in zip(given[1:], out[1:]))
 
 
 def passed_on(out: Any, first: Any, args: Any, kwargs: Any) -> Passed:
