@@ -47,14 +47,17 @@ def blockers(trace: Trace, most: int | None = None) -> dict[str, int]:
     """Why channels of parameters stay: reason -> how many channels it froze, the largest first."""
     elements = trace.elements
     frozen = elements.frozen()
+    own = [np.unique(elements.find(ids)) for dims in trace.params.values() for ids in dims]
+    # Places in heads are no channels themselves, and may stay where heads go.
+    every = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *own]))
+    inside = [parts for whole, parts in elements.origins if np.isin(elements.find(whole), every).any()]
     counts: dict[str, int] = {}
     seen: set[int] = set()
-    for dims in trace.params.values():
-        for ids in dims:
-            for root in np.unique(elements.find(ids)).tolist():
-                if root in frozen and root not in seen:
-                    seen.add(root)
-                    counts[frozen[root]] = counts.get(frozen[root], 0) + 1
+    for roots in [*own, *(np.unique(elements.find(parts[parts >= 0])) for parts in inside)]:
+        for root in roots.tolist():
+            if root in frozen and root not in seen:
+                seen.add(root)
+                counts[frozen[root]] = counts.get(frozen[root], 0) + 1
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     return dict(ordered[:most])
 

@@ -160,7 +160,8 @@ def _unit(
     parts = [np.array(roots[i : i + width]) for i in range(0, len(roots), width)]
     if len(parts) < 2:
         return None
-    least = min(len(parts), max(1, -(-int(settings['min_channels']) // width)))
+    several = width == 1 and not set(_simple(trace.elements, *trace.several).tolist()).isdisjoint(roots)
+    least = min(len(parts), max(1 + several, -(-int(settings['min_channels']) // width)))
     multiple = max(1, int(settings['round_to']) // width)
     places = dict(name=name, size=len(parts), min_keep=least, round_to=multiple, roots=parts)
     if issubclass(settings['type'], ExpertUnit):

@@ -71,8 +71,8 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
         made_of = getattr(value, _STORED, None)
         if made_of is not None:
             # A product that was read and is put back; what was written into it in between is kept.
-            stored, version = made_of
-            if version(value) != version:
+            stored, then = made_of
+            if version(value) != then:
                 with torch.no_grad():
                     stored.copy_(value)
             value = stored

@@ -69,7 +69,7 @@ def _seen(plan: Plan, sizes: Sizes, problem: Mismatch) -> IntArray:
 
 
 def _likewise(sizes: Sizes, problem: Mismatch, elements: Sequence[IntArray]) -> list[IntArray]:
-    """What twins of a module have where it has ``elements``."""
+    """What twins of a module have where it has ``elements``; those that the forward has come past hold."""
     mode, module = problem.mode, sizes.call(*problem.place).module
     own = sizes.own(mode, module)
     behind = own.index(problem.index)
@@ -81,7 +81,7 @@ def _likewise(sizes: Sizes, problem: Mismatch, elements: Sequence[IntArray]) -> 
             if not any(np.array_equal(owner[owner >= 0], e) for e in elements):
                 continue
             found: list[IntArray] = []
-            for twin, at in sizes.twins(problem, module):
+            for twin, at in (pair for pair in sizes.twins(problem, module) if pair[1] >= problem.index):
                 theirs = sizes.own(mode, twin)
                 k = theirs.index(at) + place - behind
                 there = sizes.at(sizes.call(mode, theirs[k])) if 0 <= k < len(theirs) else []

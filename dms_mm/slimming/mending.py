@@ -18,7 +18,7 @@ from .blame import alone, blamed, foreign_ties
 from .compare import Mismatch, try_structure
 from .cuts import telling_trials
 from .plan import Plan, Remedy
-from .remedies import is_cut, places, remedies, width_mends
+from .remedies import is_cut, is_single, places, remedies, width_mends
 from .shares import shares
 from .sizes import Sizes
 from .ties import changes
@@ -135,7 +135,8 @@ class Mending:
                     if step is not None or self._helps(problem, trial, remedy):
                         return step or Revision(ties=remedy.ties)
                 continue
-            if (remedy.replaces and not may_replace) or (len(remedy.mends) > 1 and not idle.isdisjoint(places(remedy))):
+            single = is_single(remedy)
+            if (remedy.replaces and not may_replace) or not (single or idle.isdisjoint(places(remedy))):
                 continue
             plan = self.plan.mended(remedy)
             after = self._try(plan, trial)
@@ -145,7 +146,7 @@ class Mending:
             failed.append(remedy)
             if 'AssertionError' in problem.message:
                 partial = partial or (_Step(plan, after) if after.message != problem.message else None)
-            elif len(remedy.mends) == 1 and _unmoved(problem, after):
+            elif single and _unmoved(problem, after):
                 idle |= places(remedy)
         if partial is not None:
             return partial

@@ -6,6 +6,7 @@ search space instead of exactness.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -118,7 +119,7 @@ def _unfit(model: nn.Module, plan: Plan, inputs: Any, limit: float) -> str:
     tensors = [*model.parameters(), *model.buffers()]
     if any(x.is_meta for x in tensors):
         return 'the model is on the meta device'
-    macs = sum(cost.factor * float(np.prod([size for size, _ in cost.dims])) for cost in plan.trace.costs)
+    macs = sum(cost.factor * math.prod(size for size, _ in cost.dims) for cost in plan.trace.costs)
     if macs > limit:
         return (
             f'{macs:.1e} MACs are more than the {limit:.0e} that are done unasked; give a smaller example as '

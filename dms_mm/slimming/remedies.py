@@ -33,8 +33,9 @@ def remedies(plan: Plan, sizes: Sizes, problem: Mismatch, keep: IntArray) -> Ite
             if rewrite.mends:
                 single.append(Remedy(mends=rewrite.mends))
                 yield single[-1]
-            elif rewrite.instead:
-                yield Remedy(mends=rewrite.instead, drop=rewrite.drop)
+            if rewrite.instead:
+                # Twins that take another way may not have been mended so far.
+                yield Remedy(mends=[*rewrite.mends, *rewrite.instead], drop=rewrite.drop)
                 ties = [tie for pair in rewrite.others for tie in tie_of(plan, *pair)]
                 later += [Remedy(ties=ties)] if ties else []
         yield from piece_remedies(sizes, call, path)
@@ -78,6 +79,11 @@ def _children(sizes: Sizes, path: str) -> list[str]:
 def places(remedy: Remedy) -> set[tuple[str, str, int | None]]:
     """Modules, their attributes and the indices in them that a remedy mends."""
     return {_key(mend) for mend in remedy.mends}
+
+
+def is_single(remedy: Remedy) -> bool:
+    """It mends one attribute, in a module and its twins."""
+    return len({(mend.attribute, mend.index) for mend in remedy.mends}) == 1
 
 
 def _key(mend: Mend) -> tuple[str, str, int | None]:

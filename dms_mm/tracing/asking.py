@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from .decisions import is_told
 from .ledger import Ledger
 
 OPERATORS: dict[Any, str] = {
@@ -42,6 +43,14 @@ class Asked(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if is_told(func, args):
+            return format(args[0].item(), args[1])
+        if func is torch.einsum:
+            self.ledger.sums_out += 1
+            try:
+                return func(*args, **(kwargs or {}))
+            finally:
+                self.ledger.sums_out -= 1
         asked = asked_for(func, args, kwargs or {})
         if asked is None:
             return func(*args, **(kwargs or {}))

@@ -93,7 +93,14 @@ class Lists(TorchFunctionMode):
             return _listed(args[0])
         if func is torch.nn.functional.one_hot:
             return _one_hot(*args, **(kwargs or {}))
+        if is_told(func, args):
+            return format(args[0].item(), args[1])
         return func(*args, **(kwargs or {}))
+
+
+def is_told(func: Any, args: tuple[Any, ...]) -> bool:
+    """A whole number goes into a name, as f'expert_{k}'; without data torch would tell what kind of tensor it is."""
+    return func is Tensor.__format__ and args[0].ndim == 0 and not args[0].is_floating_point()
 
 
 def _listed(x: Tensor) -> Any:

@@ -123,6 +123,7 @@ class Trace:
     biases: list[tuple[IntArray, IntArray]] = field(default_factory=list)  # rows of a weight, entries of its bias
     heads: list[IntArray] = field(default_factory=list)  # batch dimensions of products of two activations
     head_dims: list[IntArray] = field(default_factory=list)  # their contracted and last dimensions
+    several: list[IntArray] = field(default_factory=list)  # over one of these an einsum would be no product
     # Module that adds to its input -> what it adds (modules, parameters) -> the parameters that this is linear in.
     residual: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
     sums: dict[str, tuple[Joint, ...] | None] = field(default_factory=dict)  # the same as met, None for no such module

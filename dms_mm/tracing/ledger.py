@@ -57,6 +57,7 @@ class Ledger:
         self.uses: dict[str, list[frozenset[str]]] = {}
         self.callers: dict[str, list[frozenset[str]]] = {}
         self.asked: dict[str, tuple[str, int, int]] = {}  # module -> the softmax or choice that it asks for now
+        self.sums_out = 0  # einsums that are running
         self.named: tuple[int, IntArray, int] | None = None  # a number, the positions that it is one of, and how deep
         self._asked: dict[tuple[str, str, int], int] = {}
         self._zeroed: dict[int, list[weakref.ref[Any]]] = {}  # storage -> tensors that masks make zero
@@ -77,6 +78,8 @@ class Ledger:
     def enter(self, path: str, names: Sequence[str] = ()) -> None:
         """A module begins to run; ``names`` are all of its names if it has several."""
         callers = (caller + '.' if caller else '' for caller in reversed(self.called))
+        # The nearest one: what the model calls itself is not inside of a block that has it, too.
+        names = sorted(names, key=lambda name: name.count('.'))
         inside = (name for caller in callers for name in names if name.startswith(caller))
         if self.named is not None and len(self.stack) == self.named[2] and path.endswith(f'.{self.named[0]}'):
             self.trace.picked.setdefault(path, self.named[1])

@@ -61,8 +61,10 @@ def follow(ledger: Ledger, func: Any, out: Any, tensors: Sequence[Any], args: An
     # A tensor that is changed counts one version more, a view shares that of what it shows.
     version = 0
     if results and tensors:
-        in_place = results[0] is tensors[0]
-        version = tensors[0]._version + 1 if in_place else tensors[0]._version if func.is_view else 0
+        in_place, target = results[0] is tensors[0], results[0] is tensors[-1]
+        version = results[0]._version + 1 if in_place or target else tensors[0]._version if func.is_view else 0
+        # What `out=` had before is no part of the result.
+        tensors = tensors[:-1] if target and not in_place else tensors
         name = name[:-1] if in_place and name.endswith('_') else name
     flows = [flow_of(x) for x in tensors]
     flow = Flow(

@@ -19,7 +19,7 @@ from .findings import Trace
 from .flow import Flow, Origin
 from .modules import module_stack
 from .process import same_process
-from .setting import plain_operators, quiet
+from .setting import movable_fakes, plain_operators, quiet
 from .state import State, duplicate
 
 Forward = Callable[..., Any]
@@ -47,6 +47,7 @@ def run_fake(
         quiet(),
         _left_as_it_is(state or State(model, forward_fn), tracer) as before,
         _swapped(model, before, fakes),
+        movable_fakes(),
         plain_operators(model),
         module_stack(model, tracer),
         mode,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -65,6 +66,27 @@ def _no_onednn() -> Iterator[None]:
         yield
     finally:
         torch._C._set_mkldnn_enabled(before)
+
+
+def _exchange(module: nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+    for child in module.children() if recurse else ():
+        child._apply(fn)
+    stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+    for store in stores:
+        store.update({key: fn(x) for key, x in store.items() if x is not None})
+    return module
+
+
+@contextlib.contextmanager
+def movable_fakes() -> Iterator[None]:
+    """A forward may move a module, or give it another dtype; torch swaps what fake tensors hold then, which fails where
+    anything refers to them."""
+    before = nn.Module._apply
+    try:
+        nn.Module._apply = _exchange  # type: ignore[assignment, method-assign]
+        yield
+    finally:
+        nn.Module._apply = before  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

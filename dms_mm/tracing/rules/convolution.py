@@ -77,6 +77,7 @@ def grouped_rows(ledger: Ledger, out: Any, x: Any, w: Any, transposed: bool, gro
     ledger.trace.grouped[name] = 'width'
     if transposed:
         ledger.consume(w, rows)
+        ledger.produce(w, columns)
         return [np.tile(ids, groups) for ids in columns]
     if columns:
         align(ledger, [columns, [grid[0]]], 'a grouped convolution')

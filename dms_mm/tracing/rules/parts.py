@@ -38,8 +38,17 @@ def grouped_mm(x: Tensor, weight: Tensor, *_: Any, out_dtype: torch.dtype | None
     return x.new_empty((x.shape[0], weight.shape[-1]), dtype=out_dtype)
 
 
-# Results of operators that torch doesn't know of tensors without data.
-SHAPED: dict[str, Callable[..., Any]] = {'aten::_grouped_mm': grouped_mm}
+def sampled(x: Tensor, grid: Tensor, *_: Any) -> Tensor:
+    """A map at the places of a grid."""
+    return x.new_empty((*x.shape[:2], *grid.shape[1:-1]))
+
+
+# Results of operators that torch doesn't know of tensors without data, or by computing all of their many parts.
+SHAPED: dict[str, Callable[..., Any]] = {
+    'aten::_grouped_mm': grouped_mm,
+    'aten::grid_sampler_2d': sampled,
+    'aten::grid_sampler_3d': sampled,
+}
 # None: what torch itself says.
 PARTS: dict[str, Callable[..., Any] | None] = {
     'aten::_trilinear': trilinear,

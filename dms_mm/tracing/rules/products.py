@@ -33,6 +33,8 @@ def contract(ledger: Ledger, x: Any, x_dim: int, w: Any, w_dim: int, operator: s
         ledger.produce(weight[0], [ids for d, ids in ledger.axes(weight[0]) if d != weight[1]])
     if not a and not b:
         return
+    if ledger.sums_out:
+        ledger.trace.several += a + b
     if not a or not b:
         ledger.freeze([(0, ids) for ids in a + b], f'{operator} with an input that nothing prunes')
         return
@@ -46,7 +48,8 @@ def contract(ledger: Ledger, x: Any, x_dim: int, w: Any, w_dim: int, operator: s
         if not any(asked):
             reason = f'{operator} of two activations whose dead positions are not zero'
             ledger.freeze([(0, ids) for ids in a + b], ledger.refused((a + b)[0], reason))
-        ledger.trace.head_dims += a + b
+        # What is computed of parameters alone, a spectral norm say, is no attention.
+        ledger.trace.head_dims += a + b if any(flow_of(y).data for y, *_ in sides) else []
     align(ledger, [a, b], operator)
 
 

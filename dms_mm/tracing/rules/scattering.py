@@ -73,9 +73,16 @@ def index_put(ledger: Ledger, out: Any, x: Any, indices: Sequence[Any], values: 
 
 
 def _put_where(ledger: Ledger, out: Any, x: Any, indices: Sequence[Any], values: Any) -> None:
-    """One number wherever a mask is true is elementwise along the mask's dimensions."""
+    """One number wherever a mask is true is elementwise along the mask's dimensions. Of more numbers those are a line,
+    and what comes before and after them is as in what is written to."""
     masks = [(d, i) for d, i in enumerate(indices) if i is not None]
-    if len(masks) > 1 or values.numel() > 1:
+    if len(masks) == 1 and values.numel() > 1:
+        d, mask = masks[0]
+        places = [p if p < d or p >= d + mask.ndim else None for p in range(x.ndim)]
+        line = [*places[:d], None, *places[d + mask.ndim :]]
+        operands: list[Operand] = [(x, places), (values, line[len(line) - values.ndim :]), (mask, [None] * mask.ndim)]
+        return _written(ledger, out, operands, [1])
+    if len(masks) > 1:
         for y in (x, values, *(i for _, i in masks)):
             ledger.freeze(ledger.entries(y), SCATTERED)
         return ledger.put(out, [])

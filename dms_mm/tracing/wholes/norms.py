@@ -101,7 +101,7 @@ GAIN_OF: dict[str, Callable[[Tensor], Tensor]] = {
     '': lambda w: w, 'exp': torch.exp, 'sigmoid': torch.sigmoid, 'softplus': F.softplus, 'tanh': torch.tanh,
     'square': torch.square, 'abs': torch.abs, 'relu': torch.relu, 'expm1': torch.expm1,
 }  # fmt: skip
-GAINS, BIASES = ('weight', 'gamma', 'scale'), ('bias', 'beta')
+GAINS, BIASES = ('weight', 'gamma', 'scale', 'gain', 'g', 'alpha'), ('bias', 'beta', 'b', 'shift')
 
 
 def masked_forward(module: nn.Module, x: Tensor, spec: NormSpec, mask: Tensor) -> Tensor:

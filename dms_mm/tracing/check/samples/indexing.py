@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -13,6 +15,11 @@ aten = torch.ops.aten
 def rows(count: int, high: int) -> Input:
     """Different numbers below ``high``."""
     return lambda generator: torch.randperm(high, generator=generator)[:count]
+
+
+def four_of(*shape: int) -> Input:
+    """A bool tensor with four places."""
+    return lambda generator: (torch.randperm(math.prod(shape), generator=generator) < 4).view(shape)
 
 
 def offsets(generator: torch.Generator) -> torch.Tensor:
@@ -48,6 +55,10 @@ for _shape in ((4, 3), (4, 3, 2), (4, 2, 2, 3)):
     own('slice_scatter', lambda x, s: torch.slice_scatter(x, s, 1, 0, None, 2), (*_shape[:1], 6), (*_shape[:1], 3))
     own('masked_scatter', lambda x, m, s: x.masked_scatter(m, s), _shape, flags(*_shape), _shape)
     own('index_put_', lambda x, m: x.index_put_([m], torch.tensor(0.0, dtype=x.dtype)), _shape, flags(*_shape[:2]))
+own('index_put_', lambda x, m, s: x.index_put_([m], s), (6, 3), four_of(6), (4, 3))
+own('index_put_', lambda x, m, s: x.index_put_([m], s), (2, 3, 5), four_of(2, 3), (4, 5))
+own('index_put', lambda x, m, s: aten.index_put(x, [None, m], s), (2, 6, 3), four_of(6), (4, 3))
+own('index_put', lambda x, m, s: torch.index_put(x, [m], s, accumulate=True), (2, 3, 5), four_of(2, 3), (5,))
 own('gather', lambda x, i: torch.gather(x, 1, i.unsqueeze(-1).expand(-1, -1, x.shape[-1])), (2, 4, 3), whole(4, 2, 5))
 own('gather', lambda x, i: torch.gather(x, 1, i.unsqueeze(-1).repeat(1, 1, x.shape[-1])), (2, 4, 3), whole(4, 2, 5))
 own('gather', lambda x, i: torch.gather(x, 1, i), (4, 3), whole(3, 2, 3))
