@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,12 +74,12 @@ class Compared:
 
     Attributes:
         scores: of the structures, in their order; higher is better.
-        best: which has the highest one, the first of equal ones.
+        best: which has the highest one, the first of equal ones; None if none is finite.
         cost: of their training and of the scores.
     """
 
     scores: list[float]
-    best: int
+    best: int | None
     cost: Cost
 
 
@@ -111,4 +112,5 @@ def compare(
             # The same on all processes, whatever images each has seen.
             scores.append(float(averaged(torch.tensor(value, dtype=torch.float64, device=keep.device))))
             log(f'candidate {number + 1} of {len(structures)}: {scores[-1]:.6g}; {cost}')
-    return Compared(scores, int(torch.tensor(scores).nan_to_num(nan=-torch.inf).argmax()), cost)
+    finite = [k for k, score in enumerate(scores) if math.isfinite(score)]
+    return Compared(scores, max(finite, key=scores.__getitem__, default=None), cost)

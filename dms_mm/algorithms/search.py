@@ -140,7 +140,7 @@ class Search:
         hardened = self.bank.hardened.tolist()
         moving = [u for u in self.space.units.values() if u.kind in ('depth', 'head') and not hardened[u.index]]
         if moving:
-            self.confidence()  # of units that are hard nothing more is seen
+            self.rule.hold_confidence()  # of units that are hard nothing more is seen
             keep = self.bank.hard_keep()
             held = self.bank.get_buffer('held')
             for unit in moving:
@@ -174,15 +174,24 @@ class Search:
 
         Args:
             keep: (N,) bool, another structure to end with (:mod:`.candidates`).
+
+        Raises:
+            ValueError: ``keep`` is above a target, or no structure of the space.
         """
+        if keep is not None and (keep.dtype != torch.bool or keep.shape != self.bank.keep.shape):
+            raise ValueError(f'keep must be {tuple(self.bank.keep.shape)} bool, not {tuple(keep.shape)} {keep.dtype}')
+        if keep is not None and self._filled(keep) > 1:
+            raise ValueError(f'keep takes {self._filled(keep):.4g} times the target')
         confidence, reached = self.confidence(), self.reached()
-        if not LEAST <= max(reached.values()) <= MOST:
+        if keep is None and not LEAST <= max(reached.values()) <= MOST:
             came = ', '.join(f'{name} {share:.3g} times its target' for name, share in reached.items())
             logging.getLogger('dms_mm').warning(
                 'after %d of %d steps the search itself had come to %s: widths are scaled to meet it. '
                 'Rule, rate and length do not suit this target', self.steps, self.total_steps, came,
             )  # fmt: skip
-        self.bank.harden_all(self.fitted() if keep is None else keep)
+        keep = self.fitted() if keep is None else keep
+        self.rule.hold_confidence()
+        self.bank.harden_all(keep)
         structure = self.space.structure()
         for name, value in confidence.items():
             structure.units[name]['confidence'] = round(value, 3)
@@ -212,4 +221,9 @@ class Search:
         return self.bank.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.bank.load_state_dict(dict(state))
+        """From :meth:`state_dict`. What an older revision's rule did not remember yet begins anew, with a warning."""
+        missing = self.bank.remembered - set(state)
+        if missing:
+            logging.getLogger('dms_mm').warning('this search did not remember %s yet: begun anew', sorted(missing))
+        own = self.bank.state_dict()
+        self.bank.load_state_dict({**{name: own[name] for name in missing}, **state})

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dist import get_rank
 from mmengine.optim import build_optim_wrapper
 from mmengine.optim.scheduler import CosineAnnealingLR, LinearLR
 from torch import Tensor, nn
@@ -33,8 +34,8 @@ class Candidates:
 
     Each is built slim and trained from weights of the same seed (from the search's own, where it began with pretrained
     ones) on the same batches in the same order, by the config's optimizer; its rate rises for a tenth of the
-    iterations and falls to zero by a cosine; a teacher takes no part. Held-out training images tell which is best: the
-    search has seen them, no candidate's weights have.
+    iterations and falls to zero by a cosine; a teacher takes no part. Held-out training images tell which is best. The
+    search has seen them; no candidate's weights have, but where they are the search's own.
 
     Args:
         iters: iterations of each training.
@@ -42,7 +43,7 @@ class Candidates:
         batches: held-out ones, of training size.
         metric: ``'loss'``, or ``'accuracy'`` of classifiers.
         held_out_pipeline: transforms of the held-out images; those of the training ones by default.
-        optim_wrapper: in the place of the search's own, which may suit no weights where these are kept (``'p-'``).
+        optim_wrapper: in the place of the search's own; needed where that trains no weights (``'p-'``).
         seed: of weights, batches, and what is held out.
     """
 
@@ -57,7 +58,7 @@ class Candidates:
         seed: int = 0,
     ) -> None:
         for name, value in (('iters', iters), ('batches', batches)):
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f'{name}={value!r} of candidates must be a whole number of at least 1')
         if len(shares) < 2 or not all(isinstance(s, (int, float)) and 0 <= s <= 1 for s in shares):
             raise ValueError(f'shares={shares!r} of candidates must be two or more numbers from 0 to 1')
@@ -84,11 +85,18 @@ class Candidates:
         """Before the search: what is wrong with data or architecture must not show at its end."""
         if model.pipeline == 'np':
             check_initialisation(model.architecture)
+        elif model.pipeline == 'p-' and self.optim_wrapper is None:
+            raise ValueError('candidates of p- need an optim_wrapper: that of the search trains no weights')
+        build_optim_wrapper(nn.Linear(1, 1), self.optim_wrapper or runner.cfg.optim_wrapper)
         given = runner.cfg.train_dataloader
+        if isinstance(given, dict):
+            # Workers that stay have random numbers that go on from one candidate to the next.
+            given = {**given, 'persistent_workers': False}
         self.data, self.held_out = split(runner, given, self.batches, self.seed, self.pipeline)
 
-    def choose(self, runner: Any, model: Any) -> tuple[Tensor, dict[str, Any], Compared]:
-        """(N,) bool the best structure of a search at its end, what is to be told of it, and the comparison."""
+    def choose(self, runner: Any, model: Any) -> tuple[Tensor | None, dict[str, Any], Compared]:
+        """(N,) bool the best structure of a search at its end, None if no training came to a score; what is to be told
+        of it; and the comparison."""
         structures = candidates_of(model.search, self.shares)
         bar = Progress(
             f'{len(structures)} candidates', self.iters * len(structures), PATIENCE if is_first() else math.inf
@@ -102,13 +110,16 @@ class Candidates:
                 lambda space, keep: self._build(runner, model, space, keep),
                 runner.logger.info,
             )
-        told = dict(shares=list(self.shares), scores=done.scores, chosen=self.shares[done.best], **done.cost.as_dict())
+        chosen = None if done.best is None else self.shares[done.best]
+        told = dict(shares=list(self.shares), scores=done.scores, chosen=chosen, **done.cost.as_dict())
         listed = ', '.join(f'{share:g}: {score:.6g}' for share, score in zip(self.shares, done.scores))
         runner.logger.info(
             f'candidates by their share of the way from uniform scaling, {self.metric}: {listed}; '
-            f'taken is {told["chosen"]:g}. They cost {done.cost}'
+            + (f'taken is {chosen:g}. They cost {done.cost}' if chosen is not None else f'They cost {done.cost}')
         )
-        return structures[done.best], told, done
+        if done.best is None:
+            runner.logger.warning('no candidate has a finite score: the found structure is taken')
+        return None if done.best is None else structures[done.best], told, done
 
     def _build(self, runner: Any, model: Any, space: SearchSpace, keep: Tensor) -> nn.Module:
         cfg = runner.cfg
@@ -126,7 +137,7 @@ class Candidates:
 
     def _train(self, runner: Any, slim: Any, bar: Progress) -> int:
         samples = 0
-        with seeds(self.seed):
+        with seeds(self.seed + get_rank()):
             with quiet(runner.logger):  # a line on every parameter
                 wrapped = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), slim)
                 optimizer = build_optim_wrapper(wrapped, self.optim_wrapper or runner.cfg.optim_wrapper)
@@ -142,7 +153,7 @@ class Candidates:
         return samples
 
     def _rates(self, optimizer: Any) -> list[Any]:
-        warmup = self.iters // 10
+        warmup = self.iters // 10 if self.iters >= 20 else 0  # over one iteration it would never end
         rates: list[Any] = [LinearLR(optimizer, start_factor=0.1, end=warmup, by_epoch=False)] if warmup else []
         return [*rates, CosineAnnealingLR(optimizer, begin=warmup, T_max=self.iters - warmup, by_epoch=False)]
 

@@ -14,7 +14,7 @@ from .candidates import Candidates
 from .results import Meter, write_results
 from .structure_loop import StructureLoop
 
-NOISE = 0.1  # confidence below which a unit showed nothing
+NOISE = 0.75  # confidence of an average of two standard errors
 
 
 @HOOKS.register_module()
@@ -99,13 +99,18 @@ class DMSHook(Hook):
             noise = sum(value < NOISE for value in known)
             runner.logger.info(
                 f'confidence of the search: {sum(known) / len(known):.2f} in the mean of {len(known)} units, of which '
-                f'{noise} are under {NOISE}: nothing that was seen of them stands out of the noise'
+                f'{noise} are under {NOISE}: what was seen of them is within two standard errors'
             )
-        keep, told = None, {}
+        keep, told, failed = None, {}, None
         if self.candidates is not None:
-            keep, told['candidates'], compared = self.candidates.choose(runner, model)
-            self.meter.cost.macs += compared.cost.macs
-            self.meter.cost.samples += compared.cost.samples
+            try:
+                keep, told['candidates'], compared = self.candidates.choose(runner, model)
+                self.meter.cost.macs += compared.cost.macs
+                self.meter.cost.samples += compared.cost.samples
+            except Exception as error:  # what the search found is written first
+                failed = error
         structure = model.search.finalize(keep)
         self.meter.cost.stop()
         write_results(runner, model.space, structure, self.meter.cost, told)
+        if failed is not None:
+            raise RuntimeError(f'the found structure is in {runner.work_dir}; its comparison failed') from failed

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils._named_member_accessor import swap_tensor
 
-from ..topk.leaves import version
-
 FOLDS = '_dms_folds'  # on a module: name -> what makes the product
 STORES = ('_parameters', '_buffers')
 _STORED = '_dms_stored'  # on a product: the tensor that it was made of, and its own version then
@@ -91,6 +89,11 @@ class FoldedTensors(dict):  # type: ignore[type-arg]
 
     def __reduce__(self) -> Any:
         return FoldedTensors, (dict(self.items()), self.folds, self.plain)
+
+
+def version(x: Tensor) -> int:
+    """How often a tensor was changed in place; of one made in inference mode that isn't counted."""
+    return 0 if x.is_inference() else x._version
 
 
 def stored(module: nn.Module, name: str) -> Any:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, PlainValidator, Str
 from .ranges import count_ranges, shorten
 
 FORMAT = 'dms_mm.structure'
-VERSION = 2
+VERSION = 3  # 2 has no confidence, 1 no digest either
 MOST = 256  # entries of one parameter, module or unit
 WIDTHS = ('channel', 'head', 'head_dim', 'expert')  # kinds of units that keep at least one element
 
@@ -63,7 +63,7 @@ class UnitEntry(_Strict):
     kind: Filled
     size: Size
     keep: str
-    confidence: Annotated[float, Field(ge=0, le=1)] = 0.0  # where a search measured it
+    confidence: Annotated[float, Field(ge=0, le=1)] = 0.0  # where a search measured it; not there where none did
 
 
 class StructureFile(_Strict):

@@ -103,7 +103,7 @@ class Structure:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], edited: bool = False) -> Structure:
-        """Read a structure file, of this version or of version 1, which had no digest.
+        """Read a structure file, of this version or an older one; version 1 had no digest.
 
         Args:
             edited: accept a file that was changed after it was written, if it passes all other checks. Its slim model

@@ -39,7 +39,6 @@ class Leaves(Sequence[Tensor]):
 
     def __init__(self, mask: Tensor, grad: Tensor, sizes: Sequence[int], shapes: Iterable[Shaped] = ()) -> None:
         self.grad, self.sizes = grad, list(sizes)
-        self.version = version(grad)  # when all was zero
         self.masks, self.grads = mask.split(self.sizes), grad.split(self.sizes)
         self.made: list[_Leaf] = []
         self.own = [self._make(Shaped(u)) for u in range(len(self.sizes))]
@@ -87,22 +86,26 @@ class Leaves(Sequence[Tensor]):
 
         Raises:
             RuntimeError: backward passes with and without ``create_graph=True`` since then. Of the first kind each
-                leaf's gradient stands by itself and has taken the sum with it, nobody knows how much of it.
+                leaf's gradient stands by itself and has taken the sum of its unit with it, nobody knows how much of it.
         """
         astray = [leaf for leaf in self.made if leaf.mask.grad is not leaf.collector]
-        if astray and version(self.grad) != self.version:
-            raise RuntimeError(
-                'backward passes with and without create_graph=True between two steps of a search: their gradients '
-                'cannot be told apart; use one of them'
-            )
+        mixed = self._mixed({leaf.shape.unit for leaf in astray})
         for leaf in astray:
             if leaf.mask.grad is not None:
                 leaf.collector.add_(leaf.mask.grad)
             leaf.mask.grad = leaf.collector
         total = self.grad.clone()
         self.grad.zero_()
-        self.version = version(self.grad)
+        if mixed:
+            raise RuntimeError(
+                'backward passes with and without create_graph=True between two steps of a search: their gradients '
+                'cannot be told apart; use one of them'
+            )
         return total
+
+    def _mixed(self, units: set[int]) -> bool:
+        """Some of the units has collected something already: what stands astray may contain it."""
+        return bool(units) and any(bool(self.grads[unit].any()) for unit in units)
 
     def gradients(self, loss: Tensor) -> Tensor:
         """(N,) ``d(loss)/d(mask)``, zero where the loss does not depend on it; nothing is collected anywhere."""
@@ -118,8 +121,3 @@ def _in_shape(x: Tensor, shape: Shaped) -> Tensor:
     if shape.element is not None:
         return x[shape.element]
     return x.view([-1] + [1] * shape.dims) if shape.dims else x
-
-
-def version(x: Tensor) -> int:
-    """How often a tensor was changed in place; of one made in inference mode that isn't counted."""
-    return 0 if x.is_inference() else x._version

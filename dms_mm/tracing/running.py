@@ -47,7 +47,7 @@ def run_fake(
         quiet(),
         _left_as_it_is(state or State(model, forward_fn), tracer) as before,
         _swapped(model, before, fakes),
-        movable_fakes(),
+        movable_fakes(model),
         plain_operators(model),
         module_stack(model, tracer),
         mode,

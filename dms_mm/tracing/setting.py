@@ -69,6 +69,7 @@ def _no_onednn() -> Iterator[None]:
 
 
 def _exchange(module: nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+    """``nn.Module._apply``, but tensors are replaced."""
     for child in module.children() if recurse else ():
         child._apply(fn)
     stores: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
@@ -78,12 +79,16 @@ def _exchange(module: nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], rec
 
 
 @contextlib.contextmanager
-def movable_fakes() -> Iterator[None]:
-    """A forward may move a module, or give it another dtype; torch swaps what fake tensors hold then, which fails where
-    anything refers to them."""
-    before = nn.Module._apply
+def movable_fakes(model: nn.Module) -> Iterator[None]:
+    """A forward may move a module of the model, or give it another dtype; torch swaps what fake tensors hold then,
+    which fails where anything refers to them. What other threads move is theirs."""
+    before, own = nn.Module._apply, {id(module) for module in model.modules()}
+
+    def apply(module: nn.Module, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> nn.Module:
+        return (_exchange if id(module) in own else before)(module, fn, recurse)
+
     try:
-        nn.Module._apply = _exchange  # type: ignore[assignment, method-assign]
+        nn.Module._apply = apply  # type: ignore[assignment, method-assign]
         yield
     finally:
         nn.Module._apply = before  # type: ignore[method-assign]

@@ -89,3 +89,18 @@ def test_a_candidate_without_a_score_is_not_taken():
     way = between(space, {'macs': 0.35}, random_keep(space, {'macs': 0.35}, torch.Generator().manual_seed(3)), (0, 1))
     scores = iter([float('nan'), -5.0])
     assert compare(space, way, lambda model: 0, lambda model: (next(scores), 0)).best == 1
+    assert compare(space, way, lambda model: 0, lambda model: (float('nan'), 0)).best is None
+    close = iter([-0.1, -0.1 + 1e-9])
+    assert compare(space, way, lambda model: 0, lambda model: (next(close), 0)).best == 1
+
+
+def test_a_search_ends_with_no_structure_above_its_target():
+    space = SPACES['conv']()
+    search = dms_mm.Search(space, {'macs': 0.35}, 4)
+    with pytest.raises(ValueError, match='times the target'):
+        search.finalize(torch.ones_like(space.bank.keep))
+    with pytest.raises(ValueError, match='bool'):
+        search.finalize(torch.tensor(True))
+    way = between(space, {'macs': 0.35}, random_keep(space, {'macs': 0.35}, torch.Generator().manual_seed(3)))
+    search.finalize(way[1])
+    assert space.bank.hard_keep().equal(way[1])

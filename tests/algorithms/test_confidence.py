@@ -110,3 +110,16 @@ def test_a_rule_that_does_not_measure_it_tells_none(tmp_path):
     assert 'confidence' not in space.report(structure) + unit_table(structure)
     structure.save(tmp_path / 'structure.json')
     assert dms_mm.Structure.load(tmp_path / 'structure.json') == structure
+
+
+@pytest.mark.parametrize('rule', ['balanced', 'bayes'])
+def test_a_search_of_an_older_revision_goes_on_and_says_what_begins_anew(rule, caplog):
+    space = searchable()
+    state = dms_mm.Search(space, {'macs': 0.35}, 4, rule=rule).state_dict()
+    older = {name: x for name, x in state.items() if not name.startswith(('seen_', 'confidence_'))}
+    again = dms_mm.Search(searchable(), {'macs': 0.35}, 4, rule=rule)
+    again.load_state_dict(older)
+    assert 'begun anew' in caplog.text and again.state_dict().keys() == state.keys()
+    caplog.clear()
+    again.load_state_dict(state)
+    assert not caplog.text

@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 
 pytest.importorskip('mmpretrain')
 from dms_mm import Structure  # noqa: E402
 from dms_mm.cli.train import train  # noqa: E402
 from dms_mm.engine import DMSHook, StructureLoop  # noqa: E402
+from dms_mm.engine.candidates import Candidates  # noqa: E402
 from dms_mm.models.build import build_architecture  # noqa: E402
 
 CONFIG = Path(__file__).parents[2] / 'configs/demo/search_candidates.py'
@@ -26,6 +28,8 @@ def test_equal_structures_score_alike_and_the_best_is_written(pipeline, tmp_path
         'custom_hooks.0.candidates.iters': 3,
         'custom_hooks.0.candidates.batches': 2,
         'custom_hooks.0.candidates.shares': '[1.0,0.0,1.0]',
+        'train_dataloader.num_workers': 1,
+        'train_dataloader.persistent_workers': True,
         'custom_hooks.0.candidates.metric': 'loss' if pipeline == 'np' else 'accuracy',
         'experiment_name': f'candidates-{pipeline}',
     }
@@ -67,6 +71,17 @@ def test_equal_structures_score_alike_and_the_best_is_written(pipeline, tmp_path
 def test_wrong_options_end_before_anything_is_trained(options, message):
     with pytest.raises(ValueError, match=message):
         DMSHook(candidates=options)
+
+
+@pytest.mark.parametrize('iters', [1, 9, 10, 15, 19, 20, 40])
+def test_the_rate_comes_to_its_height_and_falls(iters):
+    optimizer = build_optim_wrapper(torch.nn.Linear(1, 1), dict(optimizer=dict(type='SGD', lr=1.0)))
+    rates, seen = Candidates(iters)._rates(optimizer), []
+    for _ in range(iters):
+        seen.append(optimizer.get_lr()['lr'][0])
+        for rate in rates:
+            rate.step()
+    assert max(seen) == pytest.approx(1.0, abs=0.02) and optimizer.get_lr()['lr'][0] < 0.05
 
 
 def test_a_strategy_takes_no_candidates():

@@ -164,7 +164,7 @@ WRONG = {
     'heads that do not make the width': (ATTENTION, put(1, 'attributes', None, 'num_heads'), "attributes['encoder."),
     'groups that do not divide': (GROUPED, put(7, 'attributes', None, 'groups'), "slices['layer1.0.conv2.weight']: "),
     'another count': (RESIDUAL, put(5, 'resources', 'params'), "resources['params']: 5 parameters, where"),
-    'a newer version': (RESIDUAL, put(3, 'version'), 'version: '),
+    'a newer version': (RESIDUAL, put(4, 'version'), 'version: '),
 }  # fmt: skip
 
 

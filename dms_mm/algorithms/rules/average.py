@@ -16,7 +16,9 @@ class Average:
         zeros = torch.zeros_like(bank.ratio, dtype=torch.float64)
         bank.remember(f'{name}_mean', zeros)
         bank.remember(f'{name}_variance', zeros)
-        bank.remember(f'{name}_weights', torch.zeros(3, dtype=torch.float64))  # their number, sum, and sum of squares
+        bank.remember(f'{name}_weights', torch.zeros(2, dtype=torch.float64))  # their sum, and sum of squares
+        # A whole number, which no cast of the model stops.
+        bank.remember(f'{name}_steps', torch.zeros((), dtype=torch.long))
 
     def _sums(self) -> tuple[Tensor, Tensor, Tensor]:
         mean, variance, weights = (self.bank.get_buffer(f'{self.name}_{x}') for x in ('mean', 'variance', 'weights'))
@@ -24,14 +26,15 @@ class Average:
 
     @property
     def steps(self) -> int:
-        return int(self._sums()[2][0])
+        return int(self.bank.get_buffer(f'{self.name}_steps'))
 
     @torch.no_grad()
     def add(self, value: Tensor, weight: float) -> None:
         """A step's ``value`` (U,) float64."""
         mean, variance, weights = self._sums()
-        weights += weights.new_tensor([1.0, weight, weight * weight])
-        part = weight / max(float(weights[1]), 1e-30)
+        weights += weights.new_tensor([weight, weight * weight])
+        self.bank.get_buffer(f'{self.name}_steps').add_(1)
+        part = weight / max(float(weights[0]), 1e-30)
         change = value - mean
         mean.add_(change, alpha=part)
         variance.addcmul_(change, change, value=part).mul_(1 - part)
@@ -40,8 +43,9 @@ class Average:
     def told(self) -> tuple[Tensor, Tensor]:
         """(U,) the average, and (U,) its squared standard error, float64."""
         mean, variance, weights = self._sums()
-        steps, total, squares = weights.tolist()
-        if steps < 2:  # one value tells nothing of its noise
-            return mean.double(), torch.full_like(mean, 1e30, dtype=torch.float64)
+        total, squares = weights.tolist()
         # Kish's number of equally weighted steps, less the one that the mean takes.
-        return mean.double(), variance.double() / (total * total / max(squares, 1e-30) - 1)
+        freedom = total * total / max(squares, 1e-30) - 1
+        if self.steps < 2 or freedom <= 0:  # one value tells nothing of its noise
+            return mean.double(), torch.full_like(mean, 1e30, dtype=torch.float64)
+        return mean.double(), variance.double() / freedom

@@ -69,3 +69,6 @@ class Rule:
         """(U,) what of every unit's signal is no noise, from 0 to 1, below 0 where nothing was seen yet; None if the
         rule doesn't measure it."""
         return None
+
+    def hold_confidence(self) -> None:
+        """Keep the present confidence of units that are about to become hard."""

@@ -118,7 +118,7 @@ class SurfaceRule(Rule):
         self.travel, self.clip = travel, clip
         self.low = floor_counts(search.space, search.targets, floor)
         self.seen = Average(self.bank, 'seen')
-        self.bank.remember('confidence', torch.full_like(self.bank.ratio, UNSEEN, requires_grad=False))
+        self.bank.remember('confidence_held', torch.full_like(self.bank.ratio, UNSEEN, requires_grad=False))
 
     def see(self, task: Tensor) -> tuple[Surface, Tensor]:
         """The surface from here, and (U,) float64 what the task says of every unit in this step, centred."""
@@ -136,9 +136,12 @@ class SurfaceRule(Rule):
     @property
     def confidence(self) -> Tensor:
         """(U,) from 0 to 1, -1 where nothing was seen; units that are hard keep what they had when they became so."""
-        kept = self.bank.get_buffer('confidence')
-        if self.seen.steps > 1:
-            mean, error = self.seen.told()
-            now = ((mean.square() - error) / mean.square().clamp_min(1e-30)).clamp_min(0)
-            kept.copy_(torch.where(self.bank.hardened, kept, now.to(kept.dtype)))
-        return kept
+        held = self.bank.get_buffer('confidence_held')
+        if self.seen.steps < 2:
+            return held
+        mean, error = self.seen.told()
+        now = ((mean.square() - error) / mean.square().clamp_min(1e-30)).clamp_min(0)
+        return torch.where(self.bank.hardened, held, now.to(held.dtype))
+
+    def hold_confidence(self) -> None:
+        self.bank.get_buffer('confidence_held').copy_(self.confidence)
