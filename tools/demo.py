@@ -184,7 +184,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data', choices=['digits', 'fashion-mnist'], default='digits')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--out', default='work_dirs/demo')
     parser.add_argument('--write', action='store_true', help='put the table into README.md')
     args = parser.parse_args()
@@ -208,7 +208,7 @@ def main() -> None:
         sys.path.insert(0, str(ROOT / 'benchmarks'))
         from _docs import write_block
 
-        write_block('README.md', 'demo', text)
+        write_block('README.md', f'demo-{args.data}', text)
     print(f'pictures: {out}/{args.data}-*/searched.png and uniform.png')
 
 
