@@ -65,6 +65,10 @@ HUGGING_FACE = {
     'Qwen3-MoE eager': ('Qwen3MoeForCausalLM', 'Qwen3MoeConfig',
                         dict(GROUPED, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24,
                              experts_implementation='eager')),
+    'Switch Transformers': ('SwitchTransformersForConditionalGeneration', 'SwitchTransformersConfig',
+                            dict(vocab_size=100, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=2,
+                                 num_heads=4, num_experts=4, num_sparse_encoder_layers=1,
+                                 num_sparse_decoder_layers=1)),
     'Mamba': ('MambaForCausalLM', 'MambaConfig',
               dict(vocab_size=100, hidden_size=32, state_size=8, num_hidden_layers=2)),
     'DeBERTa-v2': ('DebertaV2ForSequenceClassification', 'DebertaV2Config',
@@ -235,7 +239,7 @@ def hugging_face(group: str, short: str):
         inputs = {'pixel_values': torch.randn(2, 3, 96, 96)}
     else:
         inputs = {'input_ids': torch.randint(0, 100, (2, 16))}
-        if short == 'T5':
+        if short in ('T5', 'Switch Transformers'):
             inputs['decoder_input_ids'] = inputs['input_ids']
     return model, inputs, None
 

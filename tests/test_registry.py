@@ -213,7 +213,7 @@ def test_a_config_builds_its_parts_and_keeps_their_state_under_one_prefix():
     assert model.search.targets == {'weights': 0.5 * model.space.supernet['params']}
     assert model.search.rule.travel == 2.0 and model.search.warmup == 0.2
     own = {k for k in model.state_dict() if not k.startswith('architecture.')}
-    names = 'ratio importance steps warm keep hardened held velocity confidence'
+    names = 'ratio importance steps warm keep hardened held velocity confidence_held seen_steps'
     names += ' seen_mean seen_variance seen_weights'
     assert own == {f'structure.{n}' for n in names.split()}
     assert set(dict(model.counters.named_children())) == {'macs', 'params', 'weights'}

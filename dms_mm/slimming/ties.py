@@ -43,8 +43,7 @@ def width_ties(plan: Plan, sizes: Sizes, problem: Mismatch, ahead: int) -> list[
     for twin, at in sizes.twins(problem, sizes.call(*problem.place).module):
         for place in (twin, twin.rpartition('.')[0]):
             entries = (plan.trace.io.get(place) or (None, None))[0]
-            # Of a width that stays anyway nobody knows that the forward goes by it: it would keep all of the others.
-            lines = [ids for _, ids in entries[1] if ids.ndim == 1 and sizes.pruned(ids)] if entries else []
+            lines = [ids for _, ids in entries[1] if ids.ndim == 1] if entries is not None else []
             found = [
                 Tie(line, other)
                 for other in reshaped(plan, sizes, problem.mode, at, ahead)

@@ -150,27 +150,6 @@ class Attention(nn.Module):
         return self.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
-class Twins(nn.Module):
-    """Attentions of one class; the queries and keys of the second have head dims that stay."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem, self.out = nn.Linear(6, 16), nn.Linear(16, 3)
-        self.one, self.two = Attention(16, 4), Attention(16, 4)
-
-    def forward(self, x):
-        x = self.stem(x)
-        x = x + self.one(x, x)
-        return self.out(x + self.two(x, x.cumsum(1)))
-
-
-def test_what_stays_in_a_twin_keeps_no_other():
-    torch.manual_seed(0)
-    space = check_exact(Twins(), torch.randn(2, 5, 6), ignore=['two.q', 'stem'])
-    assert space.units['one.q/head_dim'].size == space.units['one.q/head'].size == 4
-    assert not any(name.startswith('two') for name in space.units)
-
-
 def test_places_in_heads_that_stay_have_a_reason():
     class Softened(Attention):
         def forward(self, x, y):
