@@ -1,8 +1,4 @@
-# Table 12: the same cost from ResNet-152.
-_base_ = [
-    'mmpretrain::_base_/datasets/imagenet_bs32.py',
-    '../_base_/supernets/resnet152.py',
-    '../_base_/schedules/resnet_search_10e.py',
-]
+# Table 12: ResNet-152 to 1G.
+_base_ = './search_np_r50.py'
 
-model = dict(type='dms_mm.DMS', input_shape=(3, 224, 224), target=dict(macs=1.0e9))
+model = dict(target=dict(macs=1.0e9))

@@ -54,9 +54,8 @@ def between(
 
 def _kept(space: SearchSpace, targets: Mapping[str, float], keep: Tensor) -> Tensor:
     """(U,) float64 above 0, what a structure keeps of each unit."""
-    return torch.maximum(
-        shares_of(space, targets, keep).double(), 0.25 / space.bank.size.double()
-    )  # a stage without blocks has a logarithm, too
+    # A stage without blocks has a logarithm, too.
+    return torch.maximum(shares_of(space, targets, keep).double(), 0.25 / space.bank.size.double())
 
 
 def candidates_of(search: Search, shares: Sequence[float] = SHARES) -> list[Tensor]:

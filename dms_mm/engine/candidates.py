@@ -89,15 +89,14 @@ class Candidates:
             raise ValueError('candidates of p- need an optim_wrapper: that of the search trains no weights')
         build_optim_wrapper(nn.Linear(1, 1), self.optim_wrapper or runner.cfg.optim_wrapper)
         given = runner.cfg.train_dataloader
-        if isinstance(given, dict):
-            # Workers that stay have random numbers that go on from one candidate to the next.
-            given = {**given, 'persistent_workers': False}
         self.data, self.held_out = split(runner, given, self.batches, self.seed, self.pipeline)
 
     def choose(self, runner: Any, model: Any) -> tuple[Tensor | None, dict[str, Any], Compared]:
         """(N,) bool the best structure of a search at its end, None if no training came to a score; what is to be told
         of it; and the comparison."""
         structures = candidates_of(model.search, self.shares)
+        with seeds(self.seed):
+            held_out = list(self.held_out)  # once: what transforms draw is the same for each candidate
         bar = Progress(
             f'{len(structures)} candidates', self.iters * len(structures), PATIENCE if is_first() else math.inf
         )
@@ -106,7 +105,7 @@ class Candidates:
                 model.space,
                 structures,
                 lambda slim: self._train(runner, slim, bar),
-                self._score,
+                lambda slim: self._score(slim, held_out),
                 lambda space, keep: self._build(runner, model, space, keep),
                 runner.logger.info,
             )
@@ -114,12 +113,13 @@ class Candidates:
         told = dict(shares=list(self.shares), scores=done.scores, chosen=chosen, **done.cost.as_dict())
         listed = ', '.join(f'{share:g}: {score:.6g}' for share, score in zip(self.shares, done.scores))
         runner.logger.info(
-            f'candidates by their share of the way from uniform scaling, {self.metric}: {listed}; '
-            + (f'taken is {chosen:g}. They cost {done.cost}' if chosen is not None else f'They cost {done.cost}')
+            f'candidates by their share of the way from uniform scaling, {self.metric}: {listed}. They cost {done.cost}'
         )
         if done.best is None:
             runner.logger.warning('no candidate has a finite score: the found structure is taken')
-        return None if done.best is None else structures[done.best], told, done
+            return None, told, done
+        runner.logger.info(f'taken is {chosen:g}')
+        return structures[done.best], told, done
 
     def _build(self, runner: Any, model: Any, space: SearchSpace, keep: Tensor) -> nn.Module:
         cfg = runner.cfg
@@ -167,10 +167,10 @@ class Candidates:
             yield from loader
 
     @torch.no_grad()
-    def _score(self, slim: Any) -> tuple[float, int]:
+    def _score(self, slim: Any, held_out: Sequence[Any]) -> tuple[float, int]:
         total, count = 0.0, 0
         with seeds(self.seed), mode_of(slim, False):
-            for batch in self.held_out:
+            for batch in held_out:
                 samples = count_samples(batch)
                 data = slim.data_preprocessor(batch, self.metric == 'loss')
                 value = accuracy_of(slim, data) if self.metric == 'accuracy' else -float(loss_of(slim, data))

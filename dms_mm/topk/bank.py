@@ -189,8 +189,7 @@ class TopkBank(nn.Module):
 
     def masks_of(self, trained: Tensor) -> Tensor:
         """(N,) masks, differentiable in the trained numbers (eq. 3); hardened units show what they keep."""
-        segment = self.segment
-        lam = self.temperature.to(trained.dtype)[segment]
+        lam = self.spread(self.temperature.to(trained.dtype))
         return self.shown(soft_mask(self.rank + self.shift, self.spread(trained), lam), self.ordered)
 
     def shown(self, masks: Tensor, ordered: Tensor | None = None) -> Tensor:
