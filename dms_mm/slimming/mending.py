@@ -19,6 +19,7 @@ from .compare import Mismatch, try_structure
 from .cuts import telling_trials
 from .plan import Plan, Remedy
 from .remedies import is_cut, is_single, places, remedies, width_mends
+from .scales import scale_remedies
 from .shares import shares
 from .sizes import Sizes
 from .ties import changes
@@ -140,6 +141,8 @@ class Mending:
                 continue
             plan = self.plan.mended(remedy)
             after = self._try(plan, trial)
+            if after is not None and after.argument and after.place < problem.place:
+                plan, after = self._undone(plan, after, trial)
             if after is None or after.place > problem.place or _other_number(problem, after):
                 self.learnt.served[problem.place, problem.message] = number
                 return _Step(plan, after, remedy.replaces)
@@ -162,6 +165,15 @@ class Mending:
         if ties and changes(self.plan.trace.elements, ties):
             return Revision(ties=ties)
         return self._freeze(problem, blamed(self.plan, self.sizes, problem, trial.keep, shows))
+
+    def _undone(self, plan: Plan, problem: Mismatch, trial: Trial) -> tuple[Plan, Mismatch | None]:
+        """What a mended attribute is read for earlier, as a factor, is undone in weights."""
+        for remedy in scale_remedies(plan, self.sizes, problem, trial.keep):
+            again = plan.mended(remedy)
+            after = self._try(again, trial)
+            if after is None or after.place > problem.place:
+                return self._undone(again, after, trial) if after is not None and after.argument else (again, after)
+        return plan, problem
 
     def _in_order(self, problem: Mismatch, found: Iterable[Remedy]) -> Iterator[tuple[int, Remedy]]:
         """Remedies with their numbers; what served before, of other units or in another structure, comes first."""

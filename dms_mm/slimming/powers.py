@@ -9,8 +9,8 @@ from ..tracing.residual import COPY, MADE, REARRANGE, SCALING
 
 # Homogeneous in their first tensor, for positive factors.
 SAME = (SCALING - {'div'}) | set(
-    'sum cumsum gather index tril triu unfold im2col col2im view_as_real view_as_complex diagonal abs as_strided '
-    'linalg_vector_norm masked_fill constant_pad_nd'.split()
+    'sum cumsum gather index index_select embedding tril triu unfold im2col col2im view_as_real view_as_complex '
+    'diagonal abs as_strided linalg_vector_norm masked_fill constant_pad_nd'.split()
 )
 PIECES = set('slice select split split_with_sizes unbind'.split())
 MOVED = REARRANGE | COPY | PIECES | set('permute transpose t expand roll flip'.split())

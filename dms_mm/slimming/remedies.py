@@ -67,12 +67,12 @@ def width_mends(plan: Plan, sizes: Sizes, problem: Mismatch) -> Iterator[Plan]:
 
 
 def _children(sizes: Sizes, path: str) -> list[str]:
-    """Children of a module that store sizes of their own; layers of torch follow their parameters."""
+    """Children of a module that store sizes of their own; layers of torch with parameters follow these."""
     children = sizes.model.get_submodule(path).named_children()
     return [
         f'{path}.{name}' if path else name
         for name, child in children
-        if not type(child).__module__.startswith('torch.')
+        if not (type(child).__module__.startswith('torch.') and child._parameters)
     ]
 
 

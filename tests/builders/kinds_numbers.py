@@ -490,6 +490,20 @@ class Seq2Seq(nn.Module):
         return self.out(self.transformer(self.source(x), self.target(x.tanh())))
 
 
+class Translation(Seq2Seq):
+    """Words are embedded, seen as, and scaled by, the width that ``nn.Transformer`` stores."""
+
+    def __init__(self):
+        super().__init__()
+        self.target = nn.Embedding(9, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        words = (x[..., 0].abs() * 4).long().clamp(max=8)
+        y = self.target(words) * math.sqrt(self.transformer.d_model)
+        x = (self.source(x) * self.transformer.d_model**0.5).view(*words.shape, self.transformer.d_model)
+        return self.out(self.transformer(x, y))
+
+
 class Encoder(nn.Module):
     """``nn.TransformerEncoder``, whose layers have a fused kernel for evaluation."""
 
@@ -625,6 +639,7 @@ KINDS = [
     ('norm over space', 19, _seeded(SpatialNorm, MAP)),
     ('guarded', 19, _seeded(Guarded, TOKENS)),
     ('transformer', 19, _seeded(Seq2Seq, TOKENS)),
+    ('width of the transformer', 19, _seeded(Translation, TOKENS)),
     ('encoder', 19, _seeded(Encoder, TOKENS)),
     *((f'cell {k.__name__}', 19, _seeded(lambda k=k: Cell(k), TOKENS)) for k in (nn.LSTMCell, nn.GRUCell, nn.RNNCell)),
     ('size of a child', 19, _seeded(ChildSize, TOKENS)),

@@ -29,6 +29,10 @@ UNITS = {
         'source/head': 2, 'source/head_dim': 6,
         'transformer.encoder.layers.0.linear1': 16, 'transformer.decoder.layers.0.linear1': 16,
     },
+    'width of the transformer': {
+        'target/head': 2, 'target/head_dim': 6,
+        'transformer.encoder.layers.0.linear1': 16, 'transformer.decoder.layers.0.linear1': 16,
+    },
     'encoder': {**HEADS, 'encoder.layers.0.linear1': 16},
     'cell LSTMCell': {'embed': 9, 'cell': 12},
     'cell GRUCell': {'embed': 9, 'cell': 12},
