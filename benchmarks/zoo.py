@@ -231,7 +231,10 @@ def child(function, name: str, timeout: int) -> tuple[dict, str]:
 
 
 def run(args) -> None:
-    chosen = args.names or [n for g in args.group or GROUPS for n in names(g)]
+    known_names = [n for g in args.group or GROUPS for n in names(g)]
+    if unknown := set(args.names) - set(known_names):
+        raise SystemExit(f'no models of the zoo: {sorted(unknown)}; for example {known_names[0]}')
+    chosen = args.names or known_names
     index, count = map(int, args.shard.split('/'))
     known = {r['name']: r for r in load()} if args.resume else {}
 
