@@ -18,6 +18,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODEL_WRAPPERS as MMENGINE_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_CONSTRUCTORS
@@ -36,6 +37,7 @@ MODELS = _child('model', MMENGINE_MODELS, 'algorithms.dms', 'models')
 HOOKS = _child('hook', MMENGINE_HOOKS, 'engine')
 LOOPS = _child('loop', MMENGINE_LOOPS, 'engine')
 DATASETS = _child('dataset', MMENGINE_DATASETS, 'datasets')
+METRICS = _child('metric', MMENGINE_METRICS, 'metrics')
 OPTIMIZERS = _child('optimizer', MMENGINE_OPTIMIZERS, 'algorithms.optimizers')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('optimizer wrapper constructor', MMENGINE_CONSTRUCTORS, 'engine.optimizers')
 MODEL_WRAPPERS = _child('model wrapper', MMENGINE_WRAPPERS, 'engine.cpu_parallel')
@@ -57,7 +59,7 @@ BLOCKS = _child('residual block', None, 'mutators.blocks')
 def register_all() -> None:
     """Import every module that registers something; safe to call twice."""
     for registry in (
-        MODELS, HOOKS, LOOPS, DATASETS, OPTIMIZERS, OPTIM_WRAPPER_CONSTRUCTORS, MODEL_WRAPPERS,
+        MODELS, HOOKS, LOOPS, DATASETS, METRICS, OPTIMIZERS, OPTIM_WRAPPER_CONSTRUCTORS, MODEL_WRAPPERS,
         UNITS, RESOURCES, RULES, SELECTORS, STRATEGIES, JUDGES, OPERATORS, WHOLES, BLOCKS,
     ):  # fmt: skip
         for place in registry._locations:

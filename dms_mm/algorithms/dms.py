@@ -14,6 +14,7 @@ from torch import nn
 from ..models.build import build_architecture, load_pretrained
 from ..models.detection import tensor_forward
 from ..models.distill import Distillation
+from ..models.example import example_of
 from ..mutators.stores import raw_parameters
 from ..registry import MODELS, check_options, options_of, plain, unknown
 from ..space import SearchSpace, make_searchable
@@ -35,7 +36,7 @@ class DMS(BaseModel):
     Args:
         architecture: config of the supernet.
         target: see :class:`Search`.
-        input_shape: shape of one sample, for example (3, 224, 224); counts refer to it.
+        input_shape: shape of one sample, for example (3, 224, 224), or (128,) of a text; counts refer to it.
         pipeline: ``'np'`` trains weights from scratch, ``'p'`` from ``pretrained``, ``'p-'`` keeps the weights of
             ``pretrained`` and learns the structure alone (table 1), in eval mode but for batch norms.
         pretrained: checkpoint of the supernet, for ``'p'`` and ``'p-'``.
@@ -76,7 +77,7 @@ class DMS(BaseModel):
         self.pipeline, self.pretrained = pipeline, pretrained
         if pretrained is not None:
             load_pretrained(model, pretrained)
-        self.example = torch.zeros(2, *input_shape)
+        self.example = example_of(model, input_shape)
         self.open_branches = open_branches
         self.__dict__['space'] = make_searchable(model, self.example, forward_fn=tensor_forward, **space)
         self.structure = self.space.bank

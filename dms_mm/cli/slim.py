@@ -28,7 +28,7 @@ HELP = """Turn what a search found into files that stand alone.
 CONFIG is the search's or the retrain's config. The checkpoint may be the search's (its weights are made slim), a
 retrained slim model's, or missing (no weights are written then). Written to --out: slim.pth (a plain state_dict),
 structure.json, config.py (the retrain config on the slim model), and model.onnx, which is run in ONNX Runtime and
-compared with the slim model.
+compared with the slim model. --hf FOLDER writes a language model as `from_pretrained` reads it.
 
 A structure file that was changed after the search wrote it is refused. --edited takes it, if it passes all other checks
 and its slim model runs on an input of the config's `input_shape`; the structure.json in --out is then a valid one.
@@ -90,8 +90,9 @@ def _parser() -> argparse.ArgumentParser:
         '--renumber', action='store_true', help='number the kept blocks of every list from 0 on, without gaps'
     )
     parser.add_argument('--onnx', action='store_true', help='also export ONNX, checked in ONNX Runtime')
+    parser.add_argument('--hf', metavar='FOLDER', help='also write a language model for `from_pretrained`')
     parser.add_argument(
-        '--input-shape', type=int, nargs=3, metavar=('C', 'H', 'W'), help='of one sample, for --onnx and --edited'
+        '--input-shape', type=int, nargs='+', metavar='N', help='of one sample, for --onnx and --edited'
     )
     return parser
 
@@ -109,7 +110,7 @@ def slim(argv: list[str] | None = None) -> None:
         raise ValueError(f'{args.config} is no search or retrain config: its model has no `architecture`')
     shape = args.input_shape or cfg.model.get('input_shape')
     if shape is None and (args.onnx or structure.changed):
-        raise ValueError(f'{"--onnx" if args.onnx else "--edited"} needs --input-shape C H W, as the config names none')
+        raise ValueError(f'{"--onnx" if args.onnx else "--edited"} needs --input-shape, as the config names none')
     preprocessor = cfg.model.get('data_preprocessor', cfg.get('data_preprocessor'))
     state = read_checkpoint(args.checkpoint) if args.checkpoint else None
     tried = shape if structure.changed else None
@@ -117,17 +118,36 @@ def slim(argv: list[str] | None = None) -> None:
         model = SlimModel(architecture, structure, data_preprocessor=preprocessor, input_shape=tried)
     else:
         weights = state.get('state_dict', state)
-        model = _slim_weights(architecture, preprocessor, structure, weights, args.checkpoint, trial(tried))
+        model = _slim_weights(architecture, preprocessor, structure, weights, args.checkpoint, tried)
     os.makedirs(args.out, exist_ok=True)
     if state is not None:
         torch.save(model.state_dict(), osp.join(args.out, 'slim.pth'))
     structure.save(osp.join(args.out, 'structure.json'))
     _write_config(cfg, architecture, preprocessor, args.out, state is not None)
     print(f'slim model: {", ".join(f"{k} {v:,}" for k, v in structure.resources.items())}; written to {args.out}')
+    if args.hf:
+        _write_hf(model, cfg, args.hf)
     if args.onnx:
         example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
         worst = export_onnx(TensorForward(model), example, osp.join(args.out, 'model.onnx'))
         print(f'model.onnx agrees with the slim model to {worst:.1e} of the largest output in ONNX Runtime')
+
+
+def _write_hf(model: Any, cfg: Config, folder: str) -> None:
+    """Files of transformers, with the tokenizer of the config's texts or of the folder that the model came from."""
+    if not hasattr(model, 'language_model'):
+        raise ValueError(f'--hf is for language models (dms_mm.CausalLM), and this is a {type(model).__name__}')
+    from ..hf import save_slim
+
+    loader = cfg.get('train_dataloader') or cfg.get('test_dataloader') or {}
+    place = loader.get('dataset', {}).get('tokenizer') or cfg.model['architecture'].get('path')
+    tokenizer = None
+    if place:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+    written = save_slim(model.language_model, folder, tokenizer)
+    print(f'{type(written).__name__} written to {folder}{"" if tokenizer else ", without a tokenizer"}')
 
 
 def _write_config(cfg: Config, architecture: Any, preprocessor: Any, out: str, weights: bool) -> None:
@@ -145,10 +165,11 @@ def _write_config(cfg: Config, architecture: Any, preprocessor: Any, out: str, w
 
 
 def _slim_weights(
-    architecture: Any, preprocessor: Any, structure: Structure, state: dict, path: str, options: dict
+    architecture: Any, preprocessor: Any, structure: Structure, state: dict, path: str, tried: Any
 ) -> nn.Module:
     prefix = 'architecture.'
     model = build_architecture(architecture, preprocessor)
+    options = trial(model, tried)
     if any(k.startswith(prefix) for k in state):
         state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
         problem = model.load_state_dict(state, strict=False)

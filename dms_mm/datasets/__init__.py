@@ -1,3 +1,4 @@
 from .small_images import SmallImages
+from .text import PackedText
 
-__all__ = ['SmallImages']
+__all__ = ['PackedText', 'SmallImages']

@@ -1,4 +1,5 @@
+from .language import CausalLM
 from .scale import Scaled
 from .slim import SlimModel
 
-__all__ = ['Scaled', 'SlimModel']
+__all__ = ['CausalLM', 'Scaled', 'SlimModel']

@@ -6,14 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.model import BaseModel, BaseModule
+from torch import nn
 
 from ..registry import MODELS
 from ..slimming import Structure, build_slim
 from .build import build_architecture, load_pretrained
 from .detection import tensor_forward
 from .distill import Distillation
+from .example import example_of
 
 
 def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
@@ -39,9 +40,8 @@ def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
     Raises:
         StructureError: the file is damaged, changed, or made for another architecture.
     """
-    model = build_slim(
-        build_architecture(architecture, data_preprocessor), structure, edited=edited, **trial(input_shape)
-    )
+    model = build_architecture(architecture, data_preprocessor)
+    model = build_slim(model, structure, edited=edited, **trial(model, input_shape))  # type: ignore[assignment]
     if checkpoint is None:
         check_initialisation(model)
     else:
@@ -52,12 +52,12 @@ def SlimModel(  # noqa: N802 (named in configs like the classes beside it)
                 module._is_init = True
     if distillation is not None:
         Distillation(**distillation).attach(model)  # type: ignore[arg-type]
-    return model  # type: ignore[return-value]
+    return model
 
 
-def trial(input_shape: Sequence[int] | None) -> dict[str, Any]:
+def trial(model: nn.Module, input_shape: Sequence[int] | None) -> dict[str, Any]:
     """Arguments of :func:`build_slim` that try a host model on a sample's shape; none without a shape."""
-    return dict(example_inputs=torch.zeros(2, *input_shape), forward_fn=tensor_forward) if input_shape else {}
+    return dict(example_inputs=example_of(model, input_shape), forward_fn=tensor_forward) if input_shape else {}
 
 
 def check_initialisation(model: Any) -> None:
