@@ -18,6 +18,7 @@ from ..models.example import example_of
 from ..mutators.stores import raw_parameters
 from ..registry import MODELS, check_options, options_of, plain, unknown
 from ..space import SearchSpace, make_searchable
+from .budget import with_parts
 from .modes import keep_still
 from .opening import open_branches
 from .search import Search
@@ -35,7 +36,7 @@ class DMS(BaseModel):
 
     Args:
         architecture: config of the supernet.
-        target: see :class:`Search`.
+        target, parts: see :class:`Search`.
         input_shape: shape of one sample, for example (3, 224, 224), or (128,) of a text; counts refer to it.
         pipeline: ``'np'`` trains weights from scratch, ``'p'`` from ``pretrained``, ``'p-'`` keeps the weights of
             ``pretrained`` and learns the structure alone (table 1), in eval mode but for batch norms.
@@ -51,7 +52,7 @@ class DMS(BaseModel):
     def __init__(
         self,
         architecture: dict,
-        target: Mapping[str, float],
+        target: Mapping[str, Any],
         input_shape: Sequence[int] = (3, 224, 224),
         pipeline: str = 'np',
         pretrained: str | None = None,
@@ -59,6 +60,7 @@ class DMS(BaseModel):
         search: Mapping[str, Any] | None = None,
         open_branches: bool = True,
         distillation: Mapping[str, Any] | None = None,
+        parts: Mapping[str, Any] | None = None,
         data_preprocessor: Any = None,
         **unknown_options: Any,
     ) -> None:
@@ -82,9 +84,9 @@ class DMS(BaseModel):
         self.__dict__['space'] = make_searchable(model, self.example, forward_fn=tensor_forward, **space)
         self.structure = self.space.bank
         # Wrong targets and options fail here, before any training.
-        self.target, self.search_options = plain(target), search
+        self.target, self.search_options = with_parts(plain(target), plain(parts or {})), search
         self.start_search(1)
-        self.counters = nn.ModuleDict(self.space.counters)
+        self.counters = nn.ModuleList(self.space.counters.values())  # they move with the model
         if distillation is not None:
             # After the space is made: the hooks belong to this model, not to slim copies of it.
             Distillation(**distillation).attach(model)

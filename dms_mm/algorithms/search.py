@@ -14,11 +14,9 @@ from ..registry import RULES, build, unknown
 from ..slimming.structure import Structure
 from ..space import SearchSpace
 from ..topk.functional import SCORES
-from .budget import fit_counts, parse_target
+from .budget import Ending, fit_counts, parse_target
 from .cost import averaged
 from .schedule import Schedule
-
-LEAST, MOST = 0.9, 1.05  # of a target, that a search comes to by itself
 
 
 class Search:
@@ -27,8 +25,9 @@ class Search:
     Call ``loss = task + search.resource_loss()``, ``loss.backward()``, step the weights, then :meth:`step`.
 
     Args:
-        target: ``{'macs': 0.5}``; at most 1.0 is a share of the supernet, above it an absolute count per sample.
-            Several entries are met together. Every registered resource may be named.
+        target: ``{'macs': 0.5}``; at most 1.0 is a share of the supernet, above it an absolute count per sample; or
+            ``'390M'``, ``'3ms'``, ``'16MB'``, ``'40%'``. Several entries are met together. Every registered resource
+            may be named, and as ``'backbone/macs'`` that of a part.
         total_steps: calls of :meth:`step` in the whole search.
         rule: how what the selector trains moves: a registered name (``'balanced'``, ``'paper'``), or
             ``dict(type='BalancedRule', travel=1.5)``. Options beside those named here are the rule's, too.
@@ -38,10 +37,12 @@ class Search:
         epochs: the schedule goes by so many equal parts of the steps (:class:`~.schedule.Schedule`).
         score: ``'taylor'``, ``'fisher'``, ``'snip'``, ``'index'`` or ``'l1'`` (table 6).
         decay: of the moving average of the score; 0 for the newest score alone.
+        parts: module name or pattern -> targets of what it has: ``dict(backbone=dict(macs=0.6))``, a share of its own.
 
     Attributes:
         rule: the :class:`~.rules.Rule`.
-        targets: resource -> absolute target.
+        targets: resource -> absolute target; of parts as ``'backbone/macs'``.
+        ending: what :meth:`finalize` made of the targets.
 
     Raises:
         ValueError: unknown rule, option or resource, a target that no structure of the space reaches, or a rule that
@@ -51,7 +52,7 @@ class Search:
     def __init__(
         self,
         space: SearchSpace,
-        target: Mapping[str, float],
+        target: Mapping[str, Any],
         total_steps: int,
         *,
         rule: str | Mapping[str, Any] = 'balanced',
@@ -61,6 +62,7 @@ class Search:
         epochs: int | None = None,
         score: str = 'taylor',
         decay: float = 0.99,
+        parts: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
         if score not in (*SCORES, 'index', 'l1'):
@@ -69,11 +71,12 @@ class Search:
             raise ValueError(f'decay={decay!r} of the search must be a number from 0 to 1')
         self.schedule = Schedule(int(total_steps), warmup, ramp, widths_only, epochs)
         self.space, self.bank = space, space.bank
-        self.targets = parse_target(space, target)
+        self.targets = parse_target(space, target, parts)
+        self.ending: Ending | None = None
         self.total_steps = int(total_steps)
         self.score, self.decay = score, decay
         self.warmup, self.ramp, self.widths_only = warmup, ramp, widths_only
-        beside = ['warmup', 'ramp', 'widths_only', 'epochs', 'decay', 'rule', 'score']
+        beside = ['warmup', 'ramp', 'widths_only', 'epochs', 'decay', 'parts', 'rule', 'score']
         self.rule = build(RULES, rule, self, what='rule', beside=beside, options=options)
         self.bank.remember('held', torch.zeros_like(self.bank.hardened))  # hard in the last phase alone
         self.bank.trained.grad = None
@@ -183,16 +186,14 @@ class Search:
         if keep is not None and self._filled(keep) > 1:
             raise ValueError(f'keep takes {self._filled(keep):.4g} times the target')
         confidence, reached = self.confidence(), self.reached()
-        if keep is None and not LEAST <= max(reached.values()) <= MOST:
-            came = ', '.join(f'{name} {share:.3g} times its target' for name, share in reached.items())
-            logging.getLogger('dms_mm').warning(
-                'after %d of %d steps the search itself had come to %s: widths are scaled to meet it. '
-                'Rule, rate and length do not suit this target', self.steps, self.total_steps, came,
-            )  # fmt: skip
+        by_itself = reached if keep is None else {}
         keep = self.fitted() if keep is None else keep
         self.rule.hold_confidence()
         self.bank.harden_all(keep)
         structure = self.space.structure()
+        self.ending = Ending.of(self.targets, structure.resources, by_itself, structure.supernet)
+        if self.ending.scaled:
+            logging.getLogger('dms_mm').warning('after %d of %d steps: %s', self.steps, self.total_steps, self.ending)
         for name, value in confidence.items():
             structure.units[name]['confidence'] = round(value, 3)
         return structure

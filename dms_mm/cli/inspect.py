@@ -8,17 +8,21 @@ import os.path as osp
 from typing import Any
 
 import torch
+from mmengine.config import DictAction
 from torch import nn
 
+from ..algorithms.budget import preview, with_parts
 from ..models.hosts import import_scope
+from ..registry import plain
 from ..space import make_searchable
 from .common import add_common, load_config, parser_of, tool
 
-HELP = """Print the units of a model, the share of its MACs that they cover, and what froze the rest.
+HELP = """Print the units of a model, the share of its MACs that they cover, what froze the rest, and what targets mean.
 
   dms inspect configs/demo/search.py              # the model of a config
   dms inspect timm/deit_tiny_patch16_224          # by name: timm/, torchvision/ or mmpretrain/
   dms inspect torchvision/swin_t --input-shape 3 224 224 --verify
+  dms inspect torchvision/resnet50 --target macs=40% params=10M layer4/macs=0.3
 """
 LIBRARIES = {
     'timm': 'timm.list_models()',
@@ -70,8 +74,13 @@ def inspect(argv: list[str] | None = None) -> None:
         '--verify', choices=['numbers', 'shapes'], nargs='?', const='numbers', default='numbers',
         help='compare slim models with the masked one by numbers (the default), or by shapes alone',
     )  # fmt: skip
+    parser.add_argument(
+        '--target', nargs='+', action=DictAction, metavar='RESOURCE=AMOUNT',
+        help="targets to try (default: the config's): macs=390M params=40%% layer4/macs=0.5",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     options: dict[str, Any] = {}
+    target: dict[str, Any] = {}
     if osp.isfile(args.config):
         from ..algorithms.dms import space_options
         from ..models.build import build_architecture
@@ -83,6 +92,8 @@ def inspect(argv: list[str] | None = None) -> None:
         model: nn.Module = build_architecture(cfg.model.get('architecture', cfg.model))
         shape = tuple(args.input_shape or cfg.model.get('input_shape', (3, 224, 224)))
         options = {'forward_fn': lambda m, x: m(x, mode='tensor'), **space_options(cfg.model.get('space'))}
+        target = with_parts(plain(cfg.model.get('target', {})), plain(cfg.model.get('parts', {})))
+        target = with_parts(target, plain(cfg.model.get('search', {})).get('parts') or {})
     else:
         model, shape = build_by_name(args.config)
         shape = tuple(args.input_shape or shape)
@@ -90,6 +101,7 @@ def inspect(argv: list[str] | None = None) -> None:
             options = {'forward_fn': lambda m, x: m(x, mode='tensor')}
     space = make_searchable(model, torch.zeros(2, *shape), verify=args.verify, **options)
     print(space.report())
+    print(preview(space, args.target or target))
 
 
 main = tool(inspect)

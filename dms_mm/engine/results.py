@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 
+from ..algorithms.budget import Ending
 from ..algorithms.cost import Cost, count_samples
 from ..slimming import Structure
 from ..space import SearchSpace
@@ -38,23 +39,31 @@ class Meter:
 
 
 def write_results(
-    runner: Any, space: SearchSpace, structure: Structure, cost: Cost, told: Mapping[str, Any] | None = None
+    runner: Any,
+    space: SearchSpace,
+    structure: Structure,
+    cost: Cost,
+    told: Mapping[str, Any] | None = None,
+    ending: Ending | None = None,
 ) -> None:
     """``structure.json``, ``slim.pth`` (the kept weights, a plain state_dict), ``units.md`` (each unit before and
-    after), ``widths.png`` and ``cost.json`` (with what else is ``told``) in the work directory, by the main process."""
+    after, and how it came to its targets), ``widths.png`` and ``cost.json`` (with what else is ``told``) in the work
+    directory, by the main process."""
     if not is_main_process():
         return
     folder = runner.work_dir
     structure.save(osp.join(folder, 'structure.json'))
     save_whole({k: v.cpu() for k, v in space.slim().state_dict().items()}, osp.join(folder, 'slim.pth'))
     with open(osp.join(folder, 'units.md'), 'w') as file:
-        file.write(unit_table(structure))
+        file.write(unit_table(structure) + (f'\n{ending}\n' if ending else ''))
     plot_widths(structure, osp.join(folder, 'widths.png'))
     with open(osp.join(folder, 'cost.json'), 'w') as file:
-        json.dump({**cost.as_dict(), **(told or {})}, file)
+        json.dump({**cost.as_dict(), **({'targets': ending.as_dict()} if ending else {}), **(told or {})}, file)
     runner.logger.info('found structure:\n' + space.report(structure))
     found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
     runner.logger.info(f'{found}; written to {folder}: structure.json, slim.pth, units.md, widths.png, cost.json')
+    if ending:
+        runner.logger.info(str(ending))
     runner.logger.info(f'the search cost {cost}')
 
 

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 
+from ..algorithms.budget import preview
 from ..registry import HOOKS
 from .candidates import Candidates
 from .results import Meter, write_results
@@ -64,8 +65,9 @@ class DMSHook(Hook):
         epochs = runner.max_epochs if self.by_epoch else None
         search = model.start_search(max(1, runner.max_iters // every), epochs)
         runner.logger.info('search space:\n' + model.space.report())
-        goals = ', '.join(f'{k} {v:,.8g} of {model.space.supernet[k]:,}' for k, v in search.targets.items())
-        runner.logger.info(f'target: {goals}; {search.total_steps} steps, rule {type(search.rule).__name__}')
+        # Fails for targets that no structure meets together.
+        runner.logger.info(f'before the search:\n{preview(model.space, search.targets)}')
+        runner.logger.info(f'{search.total_steps} steps, rule {type(search.rule).__name__}')
         self.meter = Meter(runner, model.space)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -111,6 +113,6 @@ class DMSHook(Hook):
                 failed = error
         structure = model.search.finalize(keep)
         self.meter.cost.stop()
-        write_results(runner, model.space, structure, self.meter.cost, told)
+        write_results(runner, model.space, structure, self.meter.cost, told, model.search.ending)
         if failed is not None:
             raise RuntimeError(f'the found structure is in {runner.work_dir}; its comparison failed') from failed

@@ -14,6 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 from torch import nn
 
+from ..algorithms.budget import Ending, preview
 from ..algorithms.cost import BACKWARD, Cost, from_first, world_size
 from ..algorithms.strategies import Budget, Strategy, Task, random_keep
 from ..models.detection import tensor_forward
@@ -88,7 +89,10 @@ class StructureLoop(IterBasedTrainLoop):
     # -- training
     def run(self) -> nn.Module:
         bank, self.meter = self.model.space.bank, Meter(self.runner, self.model.space)
-        self.runner.logger.info('search space:\n' + self.model.space.report())
+        space = self.model.space
+        self.runner.logger.info('search space:\n' + space.report())
+        told = preview(space, self.model.target)  # fails for targets that no structure meets together
+        self.runner.logger.info(f'before the search:\n{told}')
         self._iter = min(self._iter, self._max_iters)  # a checkpoint from after the training counts one more
         super().run()
         bank.hardened.fill_(False)
@@ -96,7 +100,9 @@ class StructureLoop(IterBasedTrainLoop):
         self._keep_for_resume()
         self._search()
         self.meter.cost.stop()
-        write_results(self.runner, self.model.space, self.model.space.structure(), self.meter.cost)
+        structure = space.structure()
+        ending = Ending.of(told.targets, structure.resources)
+        write_results(self.runner, space, structure, self.meter.cost, ending=ending)
         return self.runner.model
 
     def run_iter(self, data_batch: Any) -> None:

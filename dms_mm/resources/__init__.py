@@ -1,3 +1,4 @@
+from .amounts import amount, shown
 from .context import ResourceContext, Resources, build_resources
 from .macs import Macs
 from .model import ResourceModel
@@ -14,5 +15,7 @@ __all__ = [
     'ResourceModel',
     'Resources',
     'Term',
+    'amount',
     'build_resources',
+    'shown',
 ]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import dataclasses
+import fnmatch
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from ..mutables import Ownership
-from ..registry import RESOURCES, build
+from ..registry import RESOURCES, build, nearest
 from ..topk import TopkBank
 from ..tracing import Trace
 from .products import Term
@@ -27,6 +29,7 @@ class ResourceContext:
         ownership: which element of which unit every traced position belongs to.
         batch: samples of the example input, which the traced shapes are for.
         bank: ratios and masks of the units.
+        part: name or pattern of modules; operators and parameters of others are not told.
     """
 
     trace: Trace
@@ -34,19 +37,47 @@ class ResourceContext:
     model: nn.Module
     batch: int
     bank: TopkBank
+    part: str | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ResourceContext:
         # A trace is fixed; a copy of a space shares it.
         model, bank = copy.deepcopy(self.model, memo), copy.deepcopy(self.bank, memo)
-        return ResourceContext(self.trace, self.ownership, model, self.batch, bank)
+        return dataclasses.replace(self, model=model, bank=bank)
 
     def operators(self) -> list[tuple[str, list[Term]]]:
         """(module, MACs of one sample as terms) of every product or convolution of the forward, in its order."""
-        return operator_terms(self.trace, self.ownership, self.batch)
+        found = operator_terms(self.trace, self.ownership, self.batch)
+        return [(name, terms) for name, terms in found if self.has(name)]
 
     def parameters(self) -> list[tuple[str, list[Term]]]:
         """(name, size as terms) of every parameter."""
-        return parameter_terms(self.trace, self.ownership, self.model)
+        found = parameter_terms(self.trace, self.ownership, self.model)
+        return [(name, terms) for name, terms in found if self.has(name)]
+
+    def has(self, name: str) -> bool:
+        """Whether a module or parameter is of the part, under any of its names, or lies in a module that is."""
+        if self.part is None:
+            return True
+        names = next((names for names in self.trace.names.values() if name in names), (name,))
+        return any(fnmatch.fnmatchcase(path, self.part) for other in names for path in _and_above(other))
+
+    def of_part(self, part: str) -> ResourceContext:
+        """What resources of one part are told.
+
+        Raises:
+            ValueError: no module is called so.
+        """
+        inside = dataclasses.replace(self, part=part)
+        names = [name for name, _ in self.model.named_modules(remove_duplicate=False) if name]
+        if not any(inside.has(name) for name in names):
+            raise ValueError(f'no module of the model is called {part!r}, which a target is for;{nearest(part, names)}')
+        return inside
+
+
+def _and_above(path: str) -> Iterable[str]:
+    """A module's path and those of the modules around it, the model's own aside."""
+    pieces = path.split('.')
+    return ('.'.join(pieces[:k]) for k in range(len(pieces), 0, -1))
 
 
 class Resources(dict[str, Resource]):
@@ -55,23 +86,41 @@ class Resources(dict[str, Resource]):
     def __init__(self, context: ResourceContext) -> None:
         super().__init__()
         self.context = context
+        self.specs: dict[str, Any] = {}
 
     def add(self, name: str, spec: Any = None) -> Resource:
         """Build a resource called ``name``: a registered name, or ``dict(type=..., option=...)``, where ``type`` may be
-        left out if ``name`` is registered itself.
+        left out if ``name`` is registered itself. Without ``spec``, ``PART/RESOURCE`` is a resource of the modules that
+        are called so, or lie in one that is; a pattern may name them.
 
         Raises:
-            ValueError: an unknown resource or option, or a class that is no :class:`Resource`.
+            ValueError: an unknown resource or option, a class that is no :class:`Resource`, or a part that there isn't
+                or that has nothing of the resource.
         """
-        if spec is None:
-            spec = name
-        elif isinstance(spec, Mapping):
-            spec = {'type': name, **spec}
-        resource = build(RESOURCES, spec, self.context, what='resource')
+        part, _, whole = name.rpartition('/')
+        if spec is None and part:
+            resource = self._of_part(part, whole)
+        else:
+            self.specs[name] = name if spec is None else {'type': name, **spec} if isinstance(spec, Mapping) else spec
+            resource = build(RESOURCES, self.specs[name], self.context, what='resource')
         if not isinstance(resource, Resource):
             raise ValueError(f'resource {name!r}: {type(resource).__name__} is no subclass of Resource')
         _fix(resource)
         self[name] = resource.to(self.context.bank.ratio.device)
+        return resource
+
+    def _of_part(self, part: str, name: str) -> Any:
+        if name not in self:
+            self.add(name)
+        if not self[name].by_parts:
+            raise ValueError(
+                f'resource {name!r} is of the whole model: {type(self[name]).__name__} can not be counted for '
+                f'{part!r} alone. A class that is made of operators() and parameters() says by_parts = True'
+            )
+        resource = build(RESOURCES, self.specs[name], self.context.of_part(part), what='resource')
+        bank = self.context.bank
+        if not resource.to(bank.ratio.device).count(bank.keep | True, bank):
+            raise ValueError(f'the modules {part!r} have nothing of {name}')
         return resource
 
 

@@ -135,6 +135,6 @@ def _picked(values: Tensor, index: Tensor) -> Tensor:
     return values.index_select(0, index.view(-1)).view(index.shape)
 
 
-def _pad(rows: Sequence[list[int]], value: int) -> list[list[int]]:
+def _pad(rows: Sequence[list[int]], value: int) -> np.ndarray:
     width = max((len(r) for r in rows), default=0)
-    return [r + [value] * (width - len(r)) for r in rows]
+    return np.array([r + [value] * (width - len(r)) for r in rows], dtype=np.int64).reshape(len(rows), width)

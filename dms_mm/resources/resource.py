@@ -19,9 +19,15 @@ class Resource(nn.Module):
 
     Attributes:
         integer: exact counts are whole numbers and reported as ``int``.
+        unit: what it is counted in: ``''`` for a plain number, ``'s'`` for seconds, ``'B'`` for bytes. Targets may be
+            given in the units of :data:`.amounts.UNITS`.
+        by_parts: whether a context that tells of a part's operators and parameters alone gives the part's resource;
+            then parts of a model may have targets of their own.
     """
 
     integer: bool = True
+    unit: str = ''
+    by_parts: bool = False
 
     def value(self, kept: Tensor, masks: Tensor) -> Tensor:
         """() float64, over 0, per sample: the resource of a structure, differentiable in both arguments.

@@ -166,7 +166,7 @@ def test_targets_are_shares_or_counts_and_a_mistaken_one_is_told_both():
         (3, f'taken as a share, above the supernet, and taken as a count below .* a count from [0-9,]+ to {full:,}'),
         (full + 1, f'is above the supernet, which has {full:,}'),
         (101, r'\(101\) is out of reach'),
-        ('0.5', "target macs='0.5' must be a number"),
+        ('half', "target macs='half' must be a number"),
         (math.nan, 'must be above 0'),
     ):
         with pytest.raises(ValueError, match=message):
