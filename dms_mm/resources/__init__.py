@@ -1,13 +1,17 @@
 from .amounts import amount, shown
 from .context import ResourceContext, Resources, build_resources
 from .macs import Macs
+from .memory import ActivationBytes, CacheBytes, Memory, WeightBytes
 from .model import ResourceModel
 from .params import Params
 from .products import Products, Term
 from .resource import Resource
 
 __all__ = [
+    'ActivationBytes',
+    'CacheBytes',
     'Macs',
+    'Memory',
     'Params',
     'Products',
     'Resource',
@@ -15,6 +19,7 @@ __all__ = [
     'ResourceModel',
     'Resources',
     'Term',
+    'WeightBytes',
     'amount',
     'build_resources',
     'shown',

@@ -17,7 +17,7 @@ from ..topk import TopkBank
 from ..tracing import Trace
 from .products import Term
 from .resource import Resource
-from .terms import operator_terms, parameter_terms
+from .terms import operator_terms, parameter_terms, state_terms
 
 
 @dataclass
@@ -52,6 +52,11 @@ class ResourceContext:
     def parameters(self) -> list[tuple[str, list[Term]]]:
         """(name, size as terms) of every parameter."""
         found = parameter_terms(self.trace, self.ownership, self.model)
+        return [(name, terms) for name, terms in found if self.has(name)]
+
+    def buffers(self) -> list[tuple[str, list[Term]]]:
+        """(name, size as terms) of every buffer."""
+        found = state_terms(self.trace, self.ownership, self.model.named_buffers())
         return [(name, terms) for name, terms in found if self.has(name)]
 
     def has(self, name: str) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ..mutables import Ownership
-from ..tracing import Trace
+from ..tracing import Entries, Trace
 from .products import Dim, Term
 
 
@@ -73,14 +73,44 @@ def operator_terms(trace: Trace, ownership: Ownership, batch: int) -> list[tuple
 
 def parameter_terms(trace: Trace, ownership: Ownership, model: nn.Module) -> list[tuple[str, list[Term]]]:
     """(name, number of its values) of every parameter."""
+    return state_terms(trace, ownership, model.named_parameters())
+
+
+def state_terms(
+    trace: Trace, ownership: Ownership, tensors: Iterable[tuple[str, Tensor]]
+) -> list[tuple[str, list[Term]]]:
+    """(name, number of its values) of parameters or buffers."""
     found = []
-    for name, x in model.named_parameters():
+    for name, x in tensors:
         # A tensor that has two names is traced under one of them.
         owners = [ownership.owner(ids) for ids in trace.params[name]] if name in trace.params else [None] * x.ndim
         dims = list(zip(x.shape, owners))
         places = [ownership.blocks_of(other) for other in trace.names.get(name, (name,))]
         found.append((name, [term for blocks in any_lives(places) for term in _terms(ownership, 1.0, dims, blocks)]))
     return found
+
+
+def tensor_terms(
+    ownership: Ownership, factor: float, shape: Sequence[int], entries: Entries, blocks: list[int]
+) -> list[Term]:
+    """``factor`` times the kept positions of a traced tensor. What has no elements, or such as are no product of kept
+    counts, counts in full."""
+    lines: dict[tuple[int, ...], list[np.ndarray]] = {}
+    for dims, ids in entries:
+        lines.setdefault(dims, []).append(ownership.owner(ids.reshape(-1)))
+    left = dict(enumerate(shape))
+    found: list[tuple[int, np.ndarray | None]] = []
+    for dims, owners in lines.items():
+        size = math.prod(shape[d] for d in dims)
+        if all(d in left for d in dims) and all(len(owner) == size for owner in owners):
+            found.append((size, np.concatenate(owners, 1)))
+            for d in dims:
+                del left[d]
+    found += [(size, None) for size in left.values()]
+    try:
+        return _terms(ownership, factor, found, blocks)
+    except NotImplementedError:
+        return [(factor, [(math.prod(shape), None)], blocks)]
 
 
 def any_lives(places: Sequence[Sequence[int]]) -> list[list[int]]:

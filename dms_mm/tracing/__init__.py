@@ -7,7 +7,9 @@ from .elements import Elements, IntArray
 from .findings import Call, Cost, Entries, Gate, Numbers, Trace, Value, layer_of
 from .forward import names_of, trace
 from .ledger import Ledger
+from .lifetimes import Lifetimes, Piece
 from .running import call_forward, first_batch, plain_outputs, run_fake, run_meta
+from .saved import saved_by
 
 __all__ = [
     'Call',
@@ -18,7 +20,9 @@ __all__ = [
     'Gate',
     'IntArray',
     'Ledger',
+    'Lifetimes',
     'Numbers',
+    'Piece',
     'Trace',
     'TraceError',
     'Tracer',
@@ -32,5 +36,6 @@ __all__ = [
     'plain_outputs',
     'run_fake',
     'run_meta',
+    'saved_by',
     'trace',
 ]

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from .decisions import is_told
 from .ledger import Ledger
+from .lifetimes import Recorder
 
 OPERATORS: dict[Any, str] = {
     **dict.fromkeys((functional.softmax, torch.softmax, Tensor.softmax), 'softmax'),
@@ -34,17 +35,19 @@ def asked_for(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tu
 
 
 class Asked(TorchFunctionMode):
-    """Tells a ledger which softmax or choice of the running modules the operator to come is."""
+    """Tells a ledger which softmax or choice of the running modules the operator to come is, and where attention is."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, lives: Recorder | None = None) -> None:
         super().__init__()
-        self.ledger = ledger
+        self.ledger, self.lives = ledger, lives
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if is_told(func, args):
             return format(args[0].item(), args[1])
+        if func is functional.scaled_dot_product_attention and self.lives is not None:
+            return self._attention(func, args, kwargs or {})
         if func is torch.einsum:
             self.ledger.sums_out += 1
             try:
@@ -59,3 +62,13 @@ class Asked(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         finally:
             self.ledger.asked = {}
+
+    def _attention(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        assert self.lives is not None
+        given = [*args[:3], *(kwargs[name] for name in ('query', 'key', 'value') if name in kwargs)]
+        dropped = kwargs.get('dropout_p', args[4] if len(args) > 4 else 0.0)
+        if dropped or len(given) != 3:  # no kernel of a CPU drops weights
+            return func(*args, **kwargs)
+        with self.lives.attention(self.ledger.where(), given) as results:
+            results.append(func(*args, **kwargs))
+        return results[0]

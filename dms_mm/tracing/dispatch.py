@@ -14,6 +14,7 @@ from .decisions import DECIDING, Decisions, by_positions, without_data
 from .findings import Call, Entries, Trace
 from .flow import flow_of
 from .ledger import Ledger, tensors_of
+from .lifetimes import Recorder
 from .named import follow_names, follow_weighed, name_hits, names_of
 from .numbers import Known, arguments_of, made_of_numbers, numbers_of, start_of
 from .residual import follow
@@ -41,6 +42,7 @@ class Tracer(TorchDispatchMode):
         on_call: is told every operator call instead, and may end the forward by an exception.
         suspended: how many modules deep inside of a whole the forward is; its operators are not looked at.
         known: module -> what it is as a whole, found before this forward.
+        lives: writes down when memory is asked for and given back, in forwards whose elements are followed.
         decisions: what the forward decides by its data, to be recorded or followed.
     """
 
@@ -60,6 +62,7 @@ class Tracer(TorchDispatchMode):
         self.decisions = Decisions()
         self.numbers = Known()
         self.values = Values()
+        self.lives: Recorder | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -93,10 +96,14 @@ class Tracer(TorchDispatchMode):
             call.numbers = {} if call.of_numbers else numbers_of(func, args, kwargs)
         out = self._run(func, name, tensors, known, args, kwargs)
         self.numbers.note(out, known, tensors, written)
+        if self.lives is not None and self.suspended:
+            self.lives.note(func, args, kwargs, tensors, tensors_of(out), self.ledger.where(), told=False)
         if call is None or self.suspended:
             return out
         if self.on_call is None:
             self._follow(func, call, tensors, written, out, args, kwargs)
+            if self.lives is not None:
+                self.lives.note(func, args, kwargs, tensors, tensors_of(out), self.ledger.where(), told=True)
         else:
             call.shapes = _shapes(tensors_of(out))
             self.on_call(call)
@@ -164,6 +171,8 @@ class Tracer(TorchDispatchMode):
         call.arguments = ['linear' if value in linear else 'other' for value in reads]
         call.gives, _ = self.values.made(results, [])
         self.calls.append(call)
+        if self.lives is not None:
+            self.lives.whole([*results, *tensors])
 
     def _apply(self, func: Any, name: str, out: Any, args: Any, kwargs: Any) -> None:
         # Where the result is written to is no argument of a rule.

@@ -145,6 +145,7 @@ class Trace:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # module or tensor of several names -> all of them
     unknown: dict[str, str] = field(default_factory=dict)  # operator -> module where it froze something
     results: list[set[Value]] = field(default_factory=list)  # per mode the values that a forward returns
+    lifetimes: list[Any] = field(default_factory=list)  # per mode what memory a forward asks for, see lifetimes.py
     used: set[str] = field(default_factory=set)
     decisions: dict[bool, Any] = field(default_factory=dict)  # training -> what data decided, see decisions.py
     caches: dict[Any, Any] = field(default_factory=dict)  # what a forward fills, see caches.py

@@ -17,6 +17,7 @@ from .experts import tie_experts
 from .findings import Trace
 from .holders import leaves
 from .ledger import Ledger, tensors_of
+from .lifetimes import Recorder
 from .named import names_of as named_by
 from .process import same_process
 from .running import Forward, call_forward, plain_outputs, record, run_fake
@@ -122,6 +123,7 @@ def _trace_mode(
 ) -> None:
     """Add one forward to a trace; a training forward that fails is noted and left out."""
     tracer = Tracer(result, record_costs=not training, known=known)
+    tracer.lives = Recorder({name for name, _ in model.named_parameters()})
     try:
         outputs = run_fake(model, inputs, tracer, training, forward_fn, state)
     except TraceError:
@@ -147,6 +149,7 @@ def _trace_mode(
             result.elements.freeze(names, 'their numbers are an output of the model')
     result.results.append({tracer.values.of(x) for x in tensors_of(plain_outputs(outputs))})
     result.calls.append(tracer.calls)
+    result.lifetimes.append(tracer.lives.found)
     carriers.add_forward(tracer.ledger)
 
 

@@ -41,7 +41,7 @@ class Ledger:
         elements: those of the trace.
         stack: paths of the modules that are running, the innermost last.
         called: the same by the names that their callers have for them, which differ for modules of several names.
-        inputs: module -> its first tensor.
+        inputs: module -> its first tensor, while that is referred to.
         blocks, made, uses, callers: this forward's part of ``sums`` and the others of the trace.
     """
 
@@ -51,7 +51,7 @@ class Ledger:
         self.record_costs = record_costs
         self.stack: list[str] = ['']
         self.called: list[str] = ['']
-        self.inputs: dict[str, Any] = {}
+        self.inputs: dict[str, weakref.ref[Any]] = {}
         self.blocks: dict[str, tuple[Joint, ...] | None] = {}
         self.made: dict[str, Joint] = {}
         self.uses: dict[str, list[frozenset[str]]] = {}
@@ -281,7 +281,8 @@ class Ledger:
         found: dict[str, tuple[int, int, int]] = {}
         for k, x in enumerate(tensors):
             path = getattr(x, '_dms_from', None)
-            before = next((j for j in range(k) if path and tensors[j] is self.inputs.get(path)), None)
+            given = self.inputs[path]() if path in self.inputs else None
+            before = next((j for j in range(k) if path and tensors[j] is given), None)
             if not path or not (self.trace.sums.get(path) or self.blocks.get(path)):
                 continue
             if before is None or len(parts[k]) != len(parts[before]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -60,6 +61,8 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
         if tracer.on_call is None and not tracer.suspended:
             given = {id(x) for x in tensors_of((args, kwargs))}
             results = tensors_of(out)
+            if tracer.lives is not None:
+                tracer.lives.leave(path, results)
             residual.end(tracer.ledger, path, out, [*results[:1], *(x for x in results[1:] if id(x) not in given)])
         _end(tracer.ledger, path, out, args, kwargs)
 
@@ -73,7 +76,7 @@ def _begin(ledger: Ledger, path: str, x: Any) -> None:
         trace.order.append(path)
     trace.io[path] = (_signature(x), None)
     if x is not None:
-        ledger.inputs[path] = x
+        ledger.inputs[path] = weakref.ref(x)
     ledger.callers.setdefault(path, []).append(frozenset(ledger.stack))
 
 

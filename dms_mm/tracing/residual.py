@@ -183,7 +183,7 @@ def end(ledger: Ledger, path: str, out: Any, results: Sequence[Any]) -> None:
     if results:
         first = results[0]
         flow = flow_of(first)
-        x, own = ledger.inputs.get(path), flow.sums.get(path)
+        x, own = ledger.inputs[path]() if path in ledger.inputs else None, flow.sums.get(path)
         # What returns more than its sum is asked for more than that.
         if x is not None and own is not None and own.branches and len(results) == 1:
             same = first.shape == x.shape and first.dtype == x.dtype and own.arrangement == plain(x.shape)

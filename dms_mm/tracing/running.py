@@ -52,7 +52,7 @@ def run_fake(
         module_stack(model, tracer),
         mode,
         _decided(tracer, training),
-        Asked(tracer.ledger) if tracer.on_call is None else contextlib.nullcontext(),
+        Asked(tracer.ledger, tracer.lives) if tracer.on_call is None else contextlib.nullcontext(),
         tracer,
     ):
         model.train(training)

@@ -1,0 +1,88 @@
+"""From when to when each piece of memory is held, in a forward for inference and in a training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..tracing import Lifetimes, Piece, saved_by
+
+PASSING = ('aten::add', 'aten::add_')  # their backward gives on the gradient that it gets
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A piece, or the gradient of the parameter of a name, is held in the operators ``born`` to ``dies``."""
+
+    of: Piece | str
+    born: int
+    dies: int
+
+
+def inference(lives: Lifetimes) -> list[Interval]:
+    """What a forward without gradients holds, beside the model and its inputs."""
+    end = len(lives.steps)
+    return [Interval(p, p.born, end if p.dies is None else p.dies) for p in lives.pieces if not p.inner]
+
+
+def training(lives: Lifetimes) -> list[Interval]:
+    """What a forward and a backward hold beside the model and its inputs.
+
+    What autograd keeps stays until the backward of the operator that asked for it, a gradient from the last reader of
+    its tensor to its maker, and those of parameters stay.
+    """
+    end = 2 * len(lives.steps) + 1
+    until = {k: len(lives.steps) if p.dies is None else p.dies for k, p in enumerate(lives.pieces)}
+    readers: dict[int | str, list[int]] = {}
+    copies: list[Interval] = []
+    for number, step in enumerate(lives.steps, 1):
+        if not step.learnt:
+            continue
+        for place in dict.fromkeys(step.reads):
+            readers.setdefault(place, []).append(number)
+        saved = saved_by(step.kind, len(step.reads), len(step.gives))
+        for place, kept in (*zip(step.reads, saved.reads), *zip(step.gives, saved.gives)):
+            if kept and isinstance(place, int) and place >= 0:
+                until[place] = max(until[place], end - number)
+        for place in (step.reads[k] for k in saved.copies):
+            if isinstance(place, int) and place >= 0:
+                copies.append(Interval(lives.pieces[place], number, end - number))
+    found = copies + [Interval(p, p.born, until[k]) for k, p in enumerate(lives.pieces) if not p.inner]
+    for place, numbers in readers.items():
+        if place in lives.parameters:
+            found.append(Interval(str(place), end - numbers[-1], end))
+    return found + _gradients(lives, readers, end)
+
+
+def _gradients(lives: Lifetimes, readers: dict[int | str, list[int]], end: int) -> list[Interval]:
+    """Of what the forward made; ``readers`` are the operators whose backward gives one."""
+    born: dict[int, int] = {}
+    dies: dict[int, int] = {}
+    passed: dict[int, int] = {}  # piece whose gradient is that of another
+    for k, piece in enumerate(lives.pieces):
+        if not piece.learnt or piece.inner:
+            continue
+        mine = readers.get(k, [])
+        born[k], dies[k] = end - (mine[-1] if mine else len(lives.steps)), end - piece.born
+        last = lives.steps[mine[-1] - 1] if mine else None
+        if last is None or last.kind.name not in PASSING:
+            continue
+        other = last.gives[0]
+        if isinstance(other, int) and other >= 0 and other != k and lives.pieces[other].shape == piece.shape:
+            if len(mine) > 1:
+                born[k] = end - mine[-2]
+            else:
+                passed[k] = other
+    for k, other in sorted(passed.items(), key=lambda item: -item[0]):
+        while other in passed:
+            other = passed[other]
+        if other in dies:
+            dies[other] = max(dies[other], dies[k])
+            del born[k]
+    # What is written to has a gradient before and one after.
+    twice = [
+        Interval(lives.pieces[place], end - number, end - number)
+        for number, step in enumerate(lives.steps, 1)
+        for place in (step.gives if step.learnt and step.kind.writes and step.kind.name not in PASSING else ())
+        if isinstance(place, int) and place in step.reads
+    ]
+    return twice + [Interval(lives.pieces[k], born[k], dies[k]) for k in born]
