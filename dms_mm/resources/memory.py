@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..registry import RESOURCES
-from ..tracing import Piece
 from .context import ResourceContext
 from .model import ResourceModel
 from .products import Products, Term
@@ -83,7 +82,7 @@ class ActivationBytes(Resource):
             raise ValueError(f'batch={batch!r} of the memory must be a whole number of at least 1')
         self.batch, self.training_step, self.dtype = batch, training, dtype
         intervals = self._intervals(context)
-        self.sizes = Products([self._terms(context, x.of) for x in intervals], context.bank)
+        self.sizes = Products([self._terms(context, x) for x in intervals], context.bank)
         self.constant('begins', [x.born for x in intervals], torch.long)
         self.constant('ends', [x.dies + 1 for x in intervals], torch.long)
         self.length = max((x.dies for x in intervals), default=0) + 2
@@ -92,9 +91,12 @@ class ActivationBytes(Resource):
         lives = context.trace.lifetimes
         if self.training_step and len(lives) < 2:
             raise ValueError(f'the memory of a training step is not known: {"; ".join(context.trace.notes)}')
-        return training(lives[1]) if self.training_step else inference(lives[0])
+        if self.training_step:
+            return training(lives[1])
+        return inference(lives[0], {path for path, _ in context.ownership.named})
 
-    def _terms(self, context: ResourceContext, of: Piece | str) -> Iterable[Term]:
+    def _terms(self, context: ResourceContext, interval: Interval) -> Iterable[Term]:
+        of = interval.of
         if isinstance(of, str):
             size = bytes_of(self.dtype, dict(context.model.named_parameters())[of].element_size())
             own = dict(context.parameters())[of]
@@ -102,8 +104,7 @@ class ActivationBytes(Resource):
         factor = float(bytes_of(self.dtype, of.itemsize) if of.floating else of.itemsize)
         if of.varies:
             factor *= self.batch / context.batch
-        # Without a block its input goes on in place of its output; in training it is there anyway, for who made it.
-        gone = {e for path, e in context.ownership.named if path in of.leaves} if not self.training_step else set()
+        gone = {e for path, e in context.ownership.named if path == interval.instead}
         blocks = [e for e in context.ownership.blocks_of(of.module) if e not in gone]
         return tensor_terms(context.ownership, factor, of.shape, of.entries, blocks)
 

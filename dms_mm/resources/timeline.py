@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..tracing import Lifetimes, Piece, saved_by
@@ -11,17 +12,33 @@ PASSING = ('aten::add', 'aten::add_')  # their backward gives on the gradient th
 
 @dataclass(frozen=True)
 class Interval:
-    """A piece, or the gradient of the parameter of a name, is held in the operators ``born`` to ``dies``."""
+    """A piece, or the gradient of the parameter of a name, is held in the operators ``born`` to ``dies``.
+
+    Attributes:
+        instead: a module of which it is the output. Without the module its input is held in its place.
+    """
 
     of: Piece | str
     born: int
     dies: int
+    instead: str | None = None
 
 
-def inference(lives: Lifetimes) -> list[Interval]:
-    """What a forward without gradients holds, beside the model and its inputs."""
+def inference(lives: Lifetimes, blocks: Collection[str]) -> list[Interval]:
+    """What a forward without gradients holds, beside the model and its inputs; ``blocks`` may go."""
     end = len(lives.steps)
-    return [Interval(p, p.born, end if p.dies is None else p.dies) for p in lives.pieces if not p.inner]
+    until = [end if p.dies is None else p.dies for p in lives.pieces]
+    given: dict[str, int] = {}
+    for piece, dies in zip(lives.pieces, until):
+        given.update(dict.fromkeys(piece.enters.intersection(blocks), dies))
+    found = []
+    for piece, dies in zip(lives.pieces, until):
+        path = next((path for path in sorted(piece.leaves) if path in given), None)
+        # A block's input is held for as long as the block runs; then its output is, or else the input itself.
+        ends = dies if path is None else min(dies, given[path])
+        parts = [Interval(piece, piece.born, ends), Interval(piece, ends + 1, dies, path)]
+        found += [x for x in parts if x.born <= x.dies and not piece.inner]
+    return found
 
 
 def training(lives: Lifetimes) -> list[Interval]:

@@ -34,7 +34,7 @@ class Piece:
             to the end.
         varies: it is computed from the inputs, and as large as their batch.
         learnt: a gradient reaches it.
-        leaves: modules that it is an output of.
+        enters, leaves: modules that it is an input of, and an output of.
         inner: no kernel keeps it, as it is inside of an attention that is traced as products.
     """
 
@@ -47,6 +47,7 @@ class Piece:
     dies: int | None = None
     varies: bool = False
     learnt: bool = False
+    enters: set[str] = field(default_factory=set)
     leaves: set[str] = field(default_factory=set)
     inner: bool = False
 
@@ -210,17 +211,28 @@ class Recorder:
 
     def whole(self, tensors: Sequence[Any]) -> None:
         """A module that is traced as one operator has ended: what is inside has the axes of what has its shape."""
-        axes = {tuple(x.shape): list(getattr(x, '_dms_axes', [])) for x in reversed(tensors)}
+        axes = [(tuple(x.shape), list(getattr(x, '_dms_axes', []))) for x in tensors]
         for piece in self._open:
-            piece.entries = axes.get(piece.shape, [])
+            piece.entries = next((entries for shape, entries in axes if shape == piece.shape), None) or _turned(
+                piece, axes
+            )
         self._open.clear()
+
+    def enter(self, path: str, tensors: Sequence[Any]) -> None:
+        """A module gets these."""
+        for piece in self._pieces(tensors):
+            piece.enters.add(path)
 
     def leave(self, path: str, results: Sequence[Any]) -> None:
         """A module gives these."""
-        for x in results:
+        for piece in self._pieces(results):
+            piece.leaves.add(path)
+
+    def _pieces(self, tensors: Sequence[Any]) -> Iterator[Piece]:
+        for x in tensors:
             place = self._known.get(x.untyped_storage()._cdata)
             if isinstance(place, int) and place >= 0:
-                self.found.pieces[place].leaves.add(path)
+                yield self.found.pieces[place]
 
     @contextlib.contextmanager
     def attention(self, module: str, given: Sequence[Any]) -> Iterator[list[Any]]:
@@ -244,3 +256,12 @@ class Recorder:
         for step in self.found.steps[begin:]:
             step.learnt = False
         self.found.steps.append(Step(ATTENTION, reads, gives, learnt))
+
+
+def _turned(piece: Piece, axes: Sequence[tuple[tuple[int, ...], Entries]]) -> Entries:
+    """The axes of the first tensor that is a permutation of a piece, where lengths tell which dimension is which."""
+    for shape, entries in axes:
+        lengths = [shape[d] for dims, _ in entries for d in dims]
+        if lengths and sorted(shape) == sorted(piece.shape) and all(shape.count(n) == 1 for n in lengths):
+            return [(tuple(piece.shape.index(shape[d]) for d in dims), ids) for dims, ids in entries]
+    return []

@@ -40,6 +40,8 @@ def _hooks(path: str, tracer: Tracer) -> tuple[Callable[..., None], Callable[...
         _begin(tracer.ledger, path, x)
         if x is not None and tracer.on_call is None and not tracer.suspended:
             residual.begin(tracer.ledger, path, x)
+            if tracer.lives is not None:
+                tracer.lives.enter(path, [x])
         if tracer.suspended:
             tracer.suspended += 1
         elif x is not None and tracer.on_call is None:
