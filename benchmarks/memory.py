@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py [--models NAME ...] [--write]
 
-The supernet and a random slim model of each, batch 4, float32, on this CPU: a forward without gradients, and a forward and
-backward. Measured is the highest sum of what the profiler records as allocated and freed. Some kernels of a CPU
-(oneDNN's) allocate copies in a layout of their own and free them before they end: these are in the last column of each
-kind alone.
+The supernet and a random slim model of each, batch 4, float32, on this CPU: a forward without gradients, and a
+forward and backward. Measured is the highest sum of what the profiler records as allocated and freed. Some kernels
+of a CPU (oneDNN's) allocate copies in a layout of their own and free them before they end: these are in the last
+column of each kind alone.
 """
 
 from __future__ import annotations

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -174,15 +172,12 @@ class CacheBytes(ResourceModel):
     unit = 'B'
 
     def __init__(self, context: ResourceContext, length: int = 2048, batch: int = 1, dtype: str = 'float16') -> None:
-        factor = float(bytes_of(dtype) * length * batch)
         terms: list[Term] = []
         for call in context.trace.lifetimes[0].attentions:
             blocks = context.ownership.blocks_of(call.module)
+            factor = bytes_of(dtype) * length * batch / call.positions
             for shape, entries in (call.keys, call.values):
-                own = [(dims, ids) for dims, ids in entries if set(dims) <= {len(shape) - 3, len(shape) - 1}]
-                times = math.prod(ids.size / len(np.unique(ids)) for dims, ids in own if len(shape) - 3 in dims)
-                size = [n if d in (len(shape) - 3, len(shape) - 1) else 1 for d, n in enumerate(shape)]
-                terms += tensor_terms(context.ownership, factor / times, size, own, blocks)
+                terms += tensor_terms(context.ownership, factor, shape, entries, blocks)
         if not terms:
             raise ValueError(
                 'no attention is asked for by name: a cache is known of scaled_dot_product_attention '

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..tracing import Lifetimes, Piece, saved_by
+from ..tracing import Lifetimes, Piece, Step, saved_by
 
+# Views of all of a tensor; the gradient of a view of less is copied into one of the whole.
+WHOLE = frozenset(
+    f'aten::{name}'
+    for name in (
+        'view', '_unsafe_view', '_reshape_alias', 'reshape', 'transpose', 'permute', 't', 'unsqueeze', 'squeeze',
+        'expand', 'alias', 'detach', 'lift_fresh',
+    )
+)  # fmt: skip
 PASSING = ('aten::add', 'aten::add_')  # their backward gives on the gradient that it gets
 
 
@@ -95,11 +103,19 @@ def _gradients(lives: Lifetimes, readers: dict[int | str, list[int]], end: int) 
         if other in dies:
             dies[other] = max(dies[other], dies[k])
             del born[k]
-    # What is written to has a gradient before and one after.
-    twice = [
+    again = [
         Interval(lives.pieces[place], end - number, end - number)
         for number, step in enumerate(lives.steps, 1)
-        for place in (step.gives if step.learnt and step.kind.writes and step.kind.name not in PASSING else ())
+        for place in dict.fromkeys(step.gives if step.learnt else ())
         if isinstance(place, int) and place in step.reads
+        for _ in range(_copies(step))
     ]
-    return twice + [Interval(lives.pieces[k], born[k], dies[k]) for k in born]
+    return again + [Interval(lives.pieces[k], born[k], dies[k]) for k in born]
+
+
+def _copies(step: Step) -> int:
+    """How many gradients more there are of a tensor in the backward of what writes to it or gives a view of it: one is
+    before that and one after; that of a view is copied, with what it is part of."""
+    if step.kind.name in PASSING or step.kind.name in WHOLE:
+        return 0
+    return 3 if step.in_view else 1

@@ -7,7 +7,7 @@ from .elements import Elements, IntArray
 from .findings import Call, Cost, Entries, Gate, Numbers, Trace, Value, layer_of
 from .forward import names_of, trace
 from .ledger import Ledger
-from .lifetimes import Lifetimes, Piece
+from .lifetimes import Lifetimes, Piece, Step
 from .running import call_forward, first_batch, plain_outputs, run_fake, run_meta
 from .saved import saved_by
 
@@ -23,6 +23,7 @@ __all__ = [
     'Lifetimes',
     'Numbers',
     'Piece',
+    'Step',
     'Trace',
     'TraceError',
     'Tracer',

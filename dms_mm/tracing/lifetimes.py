@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,21 +82,35 @@ class Kind:
 
 @dataclass(eq=False)
 class Step:
-    """One operator: what it reads (numbers of pieces, names of parameters), what it makes or writes to."""
+    """One operator.
+
+    Attributes:
+        reads: numbers of pieces, or names of parameters, of the tensors among its arguments.
+        gives: the same of its results, those that it writes to among them.
+        learnt: a backward goes through it.
+        in_view: it writes to a view.
+    """
 
     kind: Kind
     reads: list[int | str]
     gives: list[int | str]
     learnt: bool
+    in_view: bool = False
 
 
 @dataclass(eq=False)
 class Attention:
-    """One call of an attention that is asked for by name: axes of its keys and values, as shapes and entries."""
+    """One call of an attention that is asked for by name.
+
+    Attributes:
+        keys, values: shapes and entries, before heads are repeated for the queries that share them.
+        positions: of the sequences of all samples.
+    """
 
     module: str
     keys: tuple[tuple[int, ...], Entries]
     values: tuple[tuple[int, ...], Entries]
+    positions: int
 
 
 @dataclass(eq=False)
@@ -147,7 +162,8 @@ class Recorder:
                 self._again(self.found.pieces[place], x, any(learnt), told)
             gives.append(place)
         kind = self._kind(func, args, kwargs, tensors, learnt) if any(learnt) else Kind(func)
-        self.found.steps.append(Step(kind, reads, gives, any(learnt)))
+        in_view = kind.writes and any(x._is_view() for x in results)
+        self.found.steps.append(Step(kind, reads, gives, any(learnt), in_view))
 
     def _make(self, x: Any, storage: Any, module: str, number: int, varies: bool, learnt: bool, told: bool) -> int:
         whole = x.numel() * x.element_size() == storage.nbytes()
@@ -213,9 +229,8 @@ class Recorder:
         """A module that is traced as one operator has ended: what is inside has the axes of what has its shape."""
         axes = [(tuple(x.shape), list(getattr(x, '_dms_axes', []))) for x in tensors]
         for piece in self._open:
-            piece.entries = next((entries for shape, entries in axes if shape == piece.shape), None) or _turned(
-                piece, axes
-            )
+            same = [entries for shape, entries in axes if shape == piece.shape]
+            piece.entries = same[0] if same else _turned(piece, axes)
         self._open.clear()
 
     def enter(self, path: str, tensors: Sequence[Any]) -> None:
@@ -234,12 +249,23 @@ class Recorder:
             if isinstance(place, int) and place >= 0:
                 yield self.found.pieces[place]
 
+    def _unrepeated(self, x: Any) -> tuple[tuple[int, ...], Entries]:
+        """Shape and entries of a tensor, or of what it is a larger copy of."""
+        place = self._of(x)
+        if isinstance(place, int) and place >= 0:
+            step = self.found.steps[self.found.pieces[place].born - 1]
+            sources = [place, *(step.reads if step.kind.name == 'aten::clone' else [])]
+            for piece in (self.found.pieces[k] for k in sources if isinstance(k, int) and k >= 0):
+                if math.prod(piece.shape) < x.numel():
+                    return piece.shape, piece.entries
+        return tuple(int(n) for n in x.shape), list(getattr(x, '_dms_axes', []))
+
     @contextlib.contextmanager
     def attention(self, module: str, given: Sequence[Any]) -> Iterator[list[Any]]:
         """Products that one kernel makes without keeping what is between them; the result goes into the list."""
-        query, key, value = given[:3]
-        sides = [(tuple(x.shape), list(getattr(x, '_dms_axes', []))) for x in (key, value)]
-        self.found.attentions.append(Attention(module, *sides))
+        _, key, value = given
+        positions = math.prod(key.shape[:-3]) * int(key.shape[-2])
+        self.found.attentions.append(Attention(module, self._unrepeated(key), self._unrepeated(value), positions))
         results: list[Any] = []
         begin, self._attention = len(self.found.steps), True
         try:
