@@ -123,7 +123,7 @@ def _trace_mode(
 ) -> None:
     """Add one forward to a trace; a training forward that fails is noted and left out."""
     tracer = Tracer(result, record_costs=not training, known=known)
-    tracer.lives = Recorder({name for name, _ in model.named_parameters()})
+    tracer.lives = Recorder({name for name, _ in model.named_parameters()}, training)
     try:
         outputs = run_fake(model, inputs, tracer, training, forward_fn, state)
     except TraceError:

@@ -64,20 +64,18 @@ class Blank:
 
 @dataclass(eq=False)
 class Kind:
-    """An operator with arguments of one kind, and what it is called with the first time: tensors are blank."""
+    """An operator with arguments of one kind, and what it is called with the first time: tensors are blank.
 
-    func: Any
+    Attributes:
+        name, overload: ``'aten::add'`` and ``'Tensor'``.
+        writes: it writes to one of its arguments.
+    """
+
+    name: str
+    overload: str = ''
+    writes: bool = False
     args: Any = ()
     kwargs: Any = None
-
-    @property
-    def name(self) -> str:
-        return self.func if isinstance(self.func, str) else str(self.func._schema.name)
-
-    @property
-    def writes(self) -> bool:
-        """It writes to one of its arguments."""
-        return not isinstance(self.func, str) and bool(self.func._schema.is_mutable)
 
 
 @dataclass(eq=False)
@@ -129,15 +127,16 @@ ATTENTION = Kind('attention')  # whose kernel keeps what it got and what it give
 class Recorder:
     """Writes down one forward's :class:`Lifetimes`."""
 
-    def __init__(self, parameters: set[str]) -> None:
+    def __init__(self, parameters: set[str], training: bool) -> None:
         self.found = Lifetimes(parameters)
+        self._training = training  # what autograd would keep is asked for
         self._known: dict[int, int | str] = {}  # storage -> piece, parameter, GIVEN or OTHER
         self._refs: dict[int, Any] = {}
-        self._tensors: dict[int, int] = {}  # piece -> its storages
+        self._tensors: dict[int | str, int] = {}  # piece -> its storages
         self._kinds: dict[Any, Kind] = {}
         self._open: list[Piece] = []  # made inside of a whole, whose axes are not known yet
         self._attention = False
-        self._relaid: set[int] = set()  # pieces that attention gives in the order in which they are asked for
+        self._relaid: set[int | str] = set()  # pieces that attention gives in the order in which they are asked for
 
     def note(
         self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Any], results: Sequence[Any], module: str, told: bool
@@ -145,85 +144,95 @@ class Recorder:
         """An operator ran; ``told`` if its rule has set the axes of its results."""
         reads = [self._of(x) for x in tensors]
         learnt = [self._learnt(place) and x.is_floating_point() for place, x in zip(reads, tensors)]
-        number = len(self.found.steps) + 1
-        relaid = func._schema.name == 'aten::clone' and reads[0] in self._relaid
+        kind = self._kind(func, args, kwargs, tensors, learnt)
         gives: list[int | str] = []
         for x in results:
             storage = x.untyped_storage()
             place = self._known.get(storage._cdata)
             if place is None:
-                varies = any(
-                    p == GIVEN or (isinstance(p, int) and p >= 0 and self.found.pieces[p].varies) for p in reads
-                )
-                learnable = any(learnt) and x.is_floating_point()
-                place = reads[0] if relaid else self._make(x, storage, module, number, varies, learnable, told)
+                if kind.name == 'aten::clone' and reads[0] in self._relaid:
+                    place = reads[0]
+                else:
+                    place = self._make(x, storage, module, told)
+                    self.found.pieces[place].varies = any(map(self._varies, reads))
                 self._hold(storage, place)
-            elif isinstance(place, int) and place >= 0:
-                self._again(self.found.pieces[place], x, any(learnt), told)
+            piece = self._piece(place)
+            if piece is not None:
+                piece.learnt = piece.learnt or (True in learnt and x.is_floating_point())
+                if told and not piece.entries and tuple(x.shape) == piece.shape:
+                    piece.entries = getattr(x, '_dms_axes', [])
             gives.append(place)
-        kind = self._kind(func, args, kwargs, tensors, learnt) if any(learnt) else Kind(func)
         in_view = kind.writes and any(x._is_view() for x in results)
-        self.found.steps.append(Step(kind, reads, gives, any(learnt), in_view))
+        self.found.steps.append(Step(kind, reads, gives, True in learnt, in_view))
 
-    def _make(self, x: Any, storage: Any, module: str, number: int, varies: bool, learnt: bool, told: bool) -> int:
-        whole = x.numel() * x.element_size() == storage.nbytes()
-        shape = tuple(int(n) for n in x.shape) if whole else (storage.nbytes() // x.element_size(),)
-        entries = list(getattr(x, '_dms_axes', [])) if told and whole else []
-        piece = Piece(
-            module, shape, entries, x.element_size(), x.is_floating_point(), number, varies=varies, learnt=learnt
-        )
+    def _make(self, x: Any, storage: Any, module: str, told: bool) -> int:
+        size, every = x.element_size(), storage.nbytes()
+        shape = tuple(x.shape)
+        whole = math.prod(shape) * size == every
+        piece = Piece(module, shape if whole else (every // size,), [], size, x.is_floating_point(), self._now + 1)
         piece.inner = self._attention
-        if not told and whole:
+        if whole and told:
+            piece.entries = getattr(x, '_dms_axes', [])
+        elif whole:
             self._open.append(piece)
         self.found.pieces.append(piece)
         return len(self.found.pieces) - 1
 
-    def _again(self, piece: Piece, x: Any, learnt: bool, told: bool) -> None:
-        """An operator gives a view of a piece, or wrote to it."""
-        piece.learnt |= learnt and x.is_floating_point()
-        if told and not piece.entries and tuple(x.shape) == piece.shape:
-            piece.entries = list(getattr(x, '_dms_axes', []))
+    @property
+    def _now(self) -> int:
+        return len(self.found.steps)
+
+    def _piece(self, place: int | str | None) -> Piece | None:
+        return self.found.pieces[place] if isinstance(place, int) and place >= 0 else None
 
     def _hold(self, storage: Any, place: int | str) -> None:
         key = storage._cdata
         self._known[key] = place
-        if isinstance(place, int) and place >= 0:
-            self._tensors[place] = self._tensors.get(place, 0) + 1
-            self._refs[key] = weakref.ref(storage, functools.partial(self._gone, key, place))
+        self._tensors[place] = self._tensors.get(place, 0) + 1
+        self._refs[key] = weakref.ref(storage, functools.partial(self._gone, key, place))
 
-    def _gone(self, key: int, place: int, ref: Any) -> None:
+    def _gone(self, key: int, place: int | str, ref: Any) -> None:
         self._known.pop(key, None)
         self._refs.pop(key, None)
         self._tensors[place] -= 1
-        if not self._tensors[place]:
-            self.found.pieces[place].dies = len(self.found.steps)
+        piece = self._piece(place)
+        if piece is not None and not self._tensors[place]:
+            piece.dies = self._now
 
     def _of(self, x: Any) -> int | str:
-        key = x.untyped_storage()._cdata
-        if key not in self._known:
+        storage = x.untyped_storage()
+        place = self._known.get(storage._cdata)
+        if place is None:
             name = getattr(x, '_dms_value_id', None)
             other = GIVEN if isinstance(x, FakeTensor) else OTHER
-            self._hold(x.untyped_storage(), name if isinstance(name, str) else other)
-        return self._known[key]
+            place = name if isinstance(name, str) else other
+            self._hold(storage, place)
+        return place
 
     def _varies(self, place: int | str) -> bool:
-        return place == GIVEN or (isinstance(place, int) and place >= 0 and self.found.pieces[place].varies)
+        piece = self._piece(place)
+        return place == GIVEN if piece is None else piece.varies
 
     def _learnt(self, place: int | str) -> bool:
-        if isinstance(place, str):
-            return place in self.found.parameters
-        return place >= 0 and self.found.pieces[place].learnt
+        if not self._training:
+            return False
+        piece = self._piece(place)
+        return place in self.found.parameters if piece is None else piece.learnt
 
-    def _kind(self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Any], learnt: Sequence[bool]) -> Kind:
-        key = func, tuple(learnt), tuple(x for x in args if isinstance(x, bool))
-        if key not in self._kinds:
-            needs = {id(x): need for x, need in zip(tensors, learnt)}
+    def _kind(self, func: Any, args: Any, kwargs: Any, tensors: Sequence[Any], learnt: list[bool]) -> Kind:
+        key = func, *((*learnt, *(x for x in args if isinstance(x, bool))) if True in learnt else ())
+        kind = self._kinds.get(key)
+        if kind is None:
+            schema = func._schema
+            kind = self._kinds[key] = Kind(schema.name, func._overloadname, schema.is_mutable)
+            if True in learnt:
+                needs = {id(x): need for x, need in zip(tensors, learnt)}
 
-            def blank(x: Any) -> Any:
-                return Blank(tuple(x.shape), x.dtype, needs.get(id(x), False)) if isinstance(x, torch.Tensor) else x
+                def blank(x: Any) -> Any:
+                    return Blank(tuple(x.shape), x.dtype, needs[id(x)]) if isinstance(x, torch.Tensor) else x
 
-            self._kinds[key] = Kind(func, tree_map(blank, args), tree_map(blank, kwargs))
-        return self._kinds[key]
+                kind.args, kind.kwargs = tree_map(blank, args), tree_map(blank, kwargs)
+        return kind
 
     def whole(self, tensors: Sequence[Any]) -> None:
         """A module that is traced as one operator has ended: what is inside has the axes of what has its shape."""
@@ -245,19 +254,19 @@ class Recorder:
 
     def _pieces(self, tensors: Sequence[Any]) -> Iterator[Piece]:
         for x in tensors:
-            place = self._known.get(x.untyped_storage()._cdata)
-            if isinstance(place, int) and place >= 0:
-                yield self.found.pieces[place]
+            piece = self._piece(self._known.get(x.untyped_storage()._cdata))
+            if piece is not None:
+                yield piece
 
     def _unrepeated(self, x: Any) -> tuple[tuple[int, ...], Entries]:
         """Shape and entries of a tensor, or of what it is a larger copy of."""
-        place = self._of(x)
-        if isinstance(place, int) and place >= 0:
-            step = self.found.steps[self.found.pieces[place].born - 1]
-            sources = [place, *(step.reads if step.kind.name == 'aten::clone' else [])]
-            for piece in (self.found.pieces[k] for k in sources if isinstance(k, int) and k >= 0):
-                if math.prod(piece.shape) < x.numel():
-                    return piece.shape, piece.entries
+        piece = self._piece(self._of(x))
+        if piece is not None:
+            step = self.found.steps[piece.born - 1]
+            copied = map(self._piece, step.reads if step.kind.name == 'aten::clone' else ())
+            for source in (piece, *copied):
+                if source is not None and math.prod(source.shape) < x.numel():
+                    return source.shape, source.entries
         return tuple(int(n) for n in x.shape), list(getattr(x, '_dms_axes', []))
 
     @contextlib.contextmanager
@@ -275,8 +284,9 @@ class Recorder:
         reads = [self._of(x) for x in given]
         gives = [self._of(x) for x in results]
         for place in gives:
-            if isinstance(place, int) and place >= 0:
-                self.found.pieces[place].inner = False
+            piece = self._piece(place)
+            if piece is not None:
+                piece.inner = False
                 self._relaid.add(place)
         learnt = any(step.learnt for step in self.found.steps[begin:])
         for step in self.found.steps[begin:]:

@@ -39,6 +39,8 @@ def _tried(kind: Kind) -> Saved:
         kept[x.untyped_storage()._cdata] = x
         return x
 
+    space, _, operator = kind.name.partition('::')
+    func = getattr(getattr(getattr(torch.ops, space), operator), kind.overload)
     with torch.enable_grad():
 
         def full(x: Any) -> Any:
@@ -49,7 +51,7 @@ def _tried(kind: Kind) -> Saved:
 
         args, kwargs = tree_map(full, kind.args), tree_map(full, kind.kwargs or {})
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            results = tensors_of(kind.func(*args, **kwargs))
+            results = tensors_of(func(*args, **kwargs))
     given = tensors_of((args, kwargs))
     known = [x.untyped_storage()._cdata for x in given], [x.untyped_storage()._cdata for x in results]
     others = [x.shape for key, x in kept.items() if key not in known[0] + known[1]]
