@@ -141,9 +141,10 @@ class _Fit:
             shift = torch.where(free, under, shift)
             beyond = self.counts_of(torch.where(free, top, shift))
             bound = [name for name, (count, goal) in zip(self.targets, self.used(beyond)) if count > goal]
-            if len(self.targets) == 1 or not bound:
+            if not bound:
                 break
-            masks = torch.where(self.is_depth, self.blocks, self.bank.hard_keep(beyond))
+            # As if all blocks were there: what is in one that is not belongs to the rest.
+            masks = self.is_depth | self.bank.hard_keep(beyond)
             member = torch.stack([takes_part(self.space.counters[name], beyond, masks) for name in bound]).any(0)
             if not bool((free & member).any()):
                 break

@@ -194,6 +194,21 @@ def test_a_search_meets_the_budget_of_a_part_and_says_which_one_binds(rule):
     assert f'{search.ending.binds} binds' in str(search.ending)
 
 
+def test_a_search_goes_along_the_budgets_of_all_parts_and_leaves_the_rest():
+    space = space_of_all()
+    search = dms_mm.Search(space, {'macs': 0.5, 'layer1/macs': 0.2}, 10)
+    train(space, search, 10)
+    assert all(0.95 <= share <= 1.05 for share in search.reached().values()), search.reached()
+    taken = Ending.of(search.targets, search.finalize().resources).taken
+    assert all(0.97 <= share <= 1 for share in taken.values()), taken
+    # What has no part in any budget stays whole.
+    space = space_of_all()
+    search = dms_mm.Search(space, {'layer2/macs': 0.3}, 10)
+    train(space, search, 10)
+    structure = search.finalize()
+    assert all(structure.kept(n) == u.size for n, u in space.units.items() if n.startswith(('stem', 'layer1')))
+
+
 def test_what_a_search_went_by_itself_and_what_was_scaled():
     space = space_of_all()
     search = dms_mm.Search(space, dict(macs=0.25), 4, rule=dict(type='paper', lr=1e-9))

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..budget import floor_counts
 from .average import Average
-from .crossing import crossing
+from .crossing import MOST, crossing
 from .rule import Rule, RunningSearch
 
 UNSEEN = -1.0  # confidence in a unit that nothing was seen of
+NEAR = 1e-4  # of a goal, by which a resource that meets it is below
 TENTH = 0.1  # of an even share: cheaper units would turn noise into leaps
 
 
@@ -23,9 +24,10 @@ class Surface:
 
     Attributes:
         share: (U,) float64 ``d log(r)/d(-theta)``, the part of the resource furthest above its goal that each unit
-            takes part in.
+            takes part in; where parts have budgets, of that which the unit has a part in itself.
+        group: (U,) which resource that is, if parts have budgets.
         free: (U,) bool, units that move: none that is hardened.
-        weight: (U,) float64, of the free units by their shares, zero for the others; they sum to one.
+        weight: (U,) float64, of the free units by their shares, zero for the others; they sum to one in each group.
     """
 
     def __init__(self, search: RunningSearch) -> None:
@@ -33,22 +35,36 @@ class Surface:
         self.goals = {name: search.goal(name) for name in search.targets}
         self.counts = {name: search.space.counters[name].surface(self.bank) for name in search.targets}
         self.free = ~self.bank.hardened
+        self.group: Tensor | None = None
         self.share = self._share()
         weight = self.share * self.free
-        self.weight = weight / weight.sum().clamp_min(1e-12)
+        self.weight = weight / self._total(weight).clamp_min(1e-12)
+
+    @property
+    def of_parts(self) -> bool:
+        return any('/' in name for name in self.goals)
 
     def _share(self) -> Tensor:
-        worst: tuple[Tensor, float] | None = None
+        shares, gaps = [], []
         for name, count in self.counts.items():
             with torch.enable_grad():
                 ratio = self.bank.ratio.detach().double().requires_grad_()
                 value = count(ratio)
                 (grad,) = torch.autograd.grad(torch.log(value), ratio)
-            gap = math.log(float(value.detach())) - math.log(self.goals[name])
-            if worst is None or gap > worst[1]:
-                worst = (-grad * (1 - ratio.detach()), gap)
-        assert worst is not None
-        return worst[0].clamp_min(0)
+            shares.append((-grad * (1 - ratio.detach())).clamp_min(0))
+            gaps.append(math.log(float(value.detach())) - math.log(self.goals[name]))
+        if not self.of_parts:
+            return shares[max(range(len(gaps)), key=lambda k: gaps[k])]
+        each = torch.stack(shares)
+        gap = torch.tensor(gaps, dtype=each.dtype, device=each.device)[:, None]
+        self.group = torch.where(each > 0, gap, -torch.inf).argmax(0)
+        return each.gather(0, self.group[None])[0]
+
+    def _total(self, values: Tensor) -> Tensor:
+        """() or, for each unit the sum over its group, (U,)."""
+        if self.group is None:
+            return values.sum()
+        return values.new_zeros(len(self.goals)).index_add(0, self.group, values)[self.group]
 
     def per_budget(self, task: Tensor) -> Tensor:
         """(U,) float64, ``d(task loss)/d(-theta)`` for each unit over its share: loss per nat of the resource."""
@@ -56,12 +72,12 @@ class Surface:
         return task.double() * (1 - self.bank.ratio).double() / torch.maximum(self.share, TENTH * even)
 
     def mean(self, values: Tensor) -> Tensor:
-        """() mean of (U,) values of the free units, weighted by their shares."""
-        return self.weight @ values
+        """() mean of (U,) values of the free units, weighted by their shares; (U,) those of groups, if there are."""
+        return self.weight @ values if self.group is None else self._total(self.weight * values)
 
     def chance(self) -> Tensor:
         """() relative standard deviation of the spread of as many independent numbers as there are free units."""
-        return (2 * self.weight.square().sum()).sqrt()
+        return (2 * self._total(self.weight.square())).sqrt()
 
     def spread(self, values: Tensor) -> Tensor:
         """() of centred (U,) values of the free units, weighted by their shares; above 0."""
@@ -77,18 +93,40 @@ class Surface:
         high = 1 - low.double().clamp_min(0.25) / bank.size.double()
         still = bank.ratio.double()
 
-        def ratio(shift: float) -> Tensor:
-            a = 1 - torch.exp(-(theta + shift))
+        shift, free, names = torch.zeros_like(theta), self.free, list(self.counts)
+
+        def ratio(further: float) -> Tensor:
+            a = 1 - torch.exp(-(theta + torch.where(free, shift + further, shift)))
             a = torch.minimum(a.clamp_min(0), high)
             return torch.where(self.free, a, still)
 
-        def gap(shift: float) -> float:
-            a = ratio(shift)
-            return max(math.log(float(count(a)) / self.goals[name]) for name, count in self.counts.items())
+        def gap(further: float) -> float:
+            a = ratio(further)
+            return max(math.log(float(self.counts[name](a)) / self.goals[name]) for name in names)
 
         # Units at a bound stay there for a while.
-        slope = -float((self.share * (self.free & (theta > 0))).sum())
-        bank.ratio.copy_(ratio(crossing(gap, slope)))
+        slope = -float((self.share * (free & (theta > 0))).sum())
+        found = crossing(gap, slope)
+        while self.of_parts:
+            # What has no part in a budget that is met goes on until another one is, or to all that it has.
+            shift, a = torch.where(free, shift + found, shift), ratio(found)
+            met = [name for name in names if float(self.counts[name](a)) > (1 - NEAR) * self.goals[name]]
+            free = free & ~self._members(met, a)
+            names = [name for name in names if name not in met]
+            if not met or not bool(free.any()):
+                found = 0.0
+                break
+            found = crossing(gap) if names else -MOST
+        bank.ratio.copy_(ratio(found))
+
+    def _members(self, names: list[str], ratio: Tensor) -> Tensor:
+        """(U,) bool: units that any of these resources depends on."""
+        found = torch.zeros_like(self.free)
+        for name in names:
+            with torch.enable_grad():
+                ratio = ratio.detach().requires_grad_()
+                found |= torch.autograd.grad(self.counts[name](ratio), ratio)[0] != 0
+        return found
 
 
 def falling_rate(search: RunningSearch, travel: float) -> float:
