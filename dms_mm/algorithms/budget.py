@@ -13,7 +13,7 @@ from ..resources import shown
 from ..space import SearchSpace
 from .ending import Ending
 from .fit import fit_counts, floor_counts
-from .targets import Targets, parse_target, smallest, with_parts
+from .targets import Targets, minimal, parse_target, with_parts
 
 __all__ = [
     'Ending',
@@ -23,7 +23,7 @@ __all__ = [
     'floor_counts',
     'parse_target',
     'preview',
-    'smallest',
+    'minimal',
     'uniform_keep',
     'with_parts',
 ]
@@ -103,4 +103,4 @@ def preview(space: SearchSpace, target: Mapping[str, Any] | None = None, parts: 
     finally:
         bank.hardened.copy_(hardened)
     units = {name: counter.unit for name, counter in space.counters.items()}
-    return Preview(smallest(space), uniform, dict(space.supernet), targets, units)
+    return Preview(minimal(space), uniform, dict(space.supernet), targets, units)

@@ -68,7 +68,7 @@ def parse_target(space: SearchSpace, target: Mapping[str, Any], parts: Mapping[s
             if whole not in space.counters and not registered(RESOURCES, whole):
                 raise unknown('resource', whole, [*space.counters, *RESOURCES.module_dict])
             space.add_resource(name)
-    least = smallest(space)
+    least = minimal(space)
     targets = Targets()
     for name, value in target.items():
         number, share = _number(name, value, space.counters[name].unit)
@@ -116,7 +116,7 @@ def _absolute(name: str, given: object, number: float, share: bool, full: float,
     return count
 
 
-def smallest(space: SearchSpace) -> dict[str, float]:
+def minimal(space: SearchSpace) -> dict[str, float]:
     """Counts of the smallest structure."""
     bank = space.bank
     keep = any_keep(space, bank.min_keep)
