@@ -71,6 +71,7 @@ class Search:
             raise ValueError(f'decay={decay!r} of the search must be a number from 0 to 1')
         self.schedule = Schedule(int(total_steps), warmup, ramp, widths_only, epochs)
         self.space, self.bank = space, space.bank
+        self._steps = space.bank.steps, -1, 0  # tensor, its version, and its number
         self.targets = parse_target(space, target, parts)
         self.ending: Ending | None = None
         self.total_steps = int(total_steps)
@@ -90,7 +91,12 @@ class Search:
     @property
     def steps(self) -> int:
         """Calls of :meth:`step` so far; kept in the bank, so that it resumes with it."""
-        return int(self.bank.steps)
+        steps = self.bank.steps
+        known, version, number = self._steps
+        if known is not steps or version != steps._version:  # read once for every change
+            number = int(steps)
+            self._steps = steps, steps._version, number
+        return number
 
     @property
     def progress(self) -> float:
@@ -131,7 +137,9 @@ class Search:
             if self.schedule.moves(self.steps):
                 self.rule.step(bank.chain(grad))
         bank.trained.grad = None
+        steps = self.steps + 1
         bank.steps += 1
+        self._steps = bank.steps, bank.steps._version, steps
         bank.warm.fill_(self.schedule.warms(self.steps))
         if self.schedule.hard(self.steps):
             self._harden_blocks_and_heads()

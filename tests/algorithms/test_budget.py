@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import dms_mm
+from builders.read_backs import read_backs
 from builders.small import searchable, train
 from dms_mm.algorithms.budget import Ending, fit_counts, parse_target, preview, uniform_keep
 from dms_mm.resources import Resource, ResourceModel, amount, shown
@@ -246,3 +247,16 @@ def test_targets_that_nothing_meets_are_an_error_that_names_them():
     with pytest.raises(ValueError, match=r'out of reach: with what is fixed already, .* down/macs [0-9,]+ of at most'):
         fit_counts(space, targets)
     assert math.isfinite(preview(space, {'macs': 0.5}).uniform['macs'])
+
+
+@pytest.mark.parametrize(('rule', 'most'), [('balanced', 11), ('bayes', 15), ('paper', 4)])
+def test_a_structure_step_reads_little_back(rule, most, monkeypatch):
+    """On a GPU each number that Python asks for waits for all that was launched: no step asks for more than it does."""
+    space = searchable()
+    search = dms_mm.Search(space, dict(macs=0.4), 20, rule=rule)
+    train(space, search, 6)
+    for _ in range(3):
+        space.bank.grad.normal_(generator=torch.Generator().manual_seed(0))
+        with read_backs(monkeypatch) as found:
+            search.step()
+        assert sum(found.values()) <= most, found

@@ -52,6 +52,8 @@ class Surface:
                 value = count(ratio)
                 (grad,) = torch.autograd.grad(torch.log(value), ratio)
             shares.append((-grad * (1 - ratio.detach())).clamp_min(0))
+            if len(self.counts) == 1 and not self.of_parts:
+                return shares[0]
             gaps.append(math.log(float(value.detach())) - math.log(self.goals[name]))
         if not self.of_parts:
             return shares[max(range(len(gaps)), key=lambda k: gaps[k])]
