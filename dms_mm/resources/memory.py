@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from ..registry import RESOURCES
+from ..tracing import Piece
 from .context import ResourceContext
 from .model import ResourceModel
 from .products import Products, Term
 from .resource import Resource
 from .terms import tensor_terms
-from .timeline import Interval, inference, training
+from .timeline import Interval, inference, training_step
 
 
 def bytes_of(dtype: str | torch.dtype | None, own: int = 0) -> int:
@@ -30,15 +32,19 @@ def bytes_of(dtype: str | torch.dtype | None, own: int = 0) -> int:
     return found.itemsize
 
 
-def weight_terms(context: ResourceContext, dtype: str | torch.dtype | None = None) -> list[Term]:
-    """Bytes of parameters and buffers; whole numbers have their own dtype always."""
+def weights(context: ResourceContext, dtype: str | torch.dtype | None = None) -> dict[str, list[Term]]:
+    """Name -> bytes of a parameter or buffer; whole numbers have their own dtype always."""
     tensors = {**dict(context.model.named_parameters()), **dict(context.model.named_buffers())}
-    found: list[Term] = []
+    found: dict[str, list[Term]] = {}
     for name, terms in [*context.parameters(), *context.buffers()]:
         x = tensors[name]
         size = bytes_of(dtype, x.element_size()) if x.is_floating_point() else x.element_size()
-        found += [(size * factor, dims, blocks) for factor, dims, blocks in terms]
+        found[name] = _times(size, terms)
     return found
+
+
+def _times(number: float, terms: Iterable[Term]) -> list[Term]:
+    return [(number * factor, dims, blocks) for factor, dims, blocks in terms]
 
 
 @RESOURCES.register_module(name=['WeightBytes', 'weight_bytes'])
@@ -52,7 +58,7 @@ class WeightBytes(ResourceModel):
     unit, by_parts = 'B', True
 
     def __init__(self, context: ResourceContext, dtype: str | None = None) -> None:
-        super().__init__(weight_terms(context, dtype), context.bank)
+        super().__init__(chain.from_iterable(weights(context, dtype).values()), context.bank)
 
 
 @RESOURCES.register_module(name=['ActivationBytes', 'activation_bytes'])
@@ -78,31 +84,28 @@ class ActivationBytes(Resource):
         super().__init__()
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise ValueError(f'batch={batch!r} of the memory must be a whole number of at least 1')
-        self.batch, self.training_step, self.dtype = batch, training, dtype
+        self.batch, self.in_training, self.dtype = batch, training, dtype
         intervals = self._intervals(context)
-        self.sizes = Products([self._terms(context, x) for x in intervals], context.bank)
+        gradients = weights(context, dtype) if training else {}
+        terms = [gradients[x.of] if isinstance(x.of, str) else self._terms(context, x.of, x.instead) for x in intervals]
+        self.sizes = Products(terms, context.bank)
         self.constant('begins', [x.born for x in intervals], torch.long)
         self.constant('ends', [x.dies + 1 for x in intervals], torch.long)
         self.length = max((x.dies for x in intervals), default=0) + 2
 
     def _intervals(self, context: ResourceContext) -> list[Interval]:
         lives = context.trace.lifetimes
-        if self.training_step and len(lives) < 2:
+        if self.in_training and len(lives) < 2:
             raise ValueError(f'the memory of a training step is not known: {"; ".join(context.trace.notes)}')
-        if self.training_step:
-            return training(lives[1])
+        if self.in_training:
+            return training_step(lives[1])
         return inference(lives[0], {path for path, _ in context.ownership.named})
 
-    def _terms(self, context: ResourceContext, interval: Interval) -> Iterable[Term]:
-        of = interval.of
-        if isinstance(of, str):
-            size = bytes_of(self.dtype, dict(context.model.named_parameters())[of].element_size())
-            own = dict(context.parameters())[of]
-            return [(size * factor, dims, blocks) for factor, dims, blocks in own]
+    def _terms(self, context: ResourceContext, of: Piece, instead: str | None) -> list[Term]:
         factor = float(bytes_of(self.dtype, of.itemsize) if of.floating else of.itemsize)
         if of.varies:
             factor *= self.batch / context.batch
-        gone = {e for path, e in context.ownership.named if path == interval.instead}
+        gone = {e for path, e in context.ownership.named if path == instead}
         blocks = [e for e in context.ownership.blocks_of(of.module) if e not in gone]
         return tensor_terms(context.ownership, factor, of.shape, of.entries, blocks)
 
@@ -142,10 +145,9 @@ class Memory(ActivationBytes):
         states: int = 0,
     ) -> None:
         super().__init__(context, batch, training, dtype)
-        terms = weight_terms(context, dtype)
-        for name, x in context.model.named_parameters() if states else ():
-            size = states * bytes_of(dtype, x.element_size())
-            terms += [(size * factor, dims, blocks) for factor, dims, blocks in dict(context.parameters())[name]]
+        sizes = weights(context, dtype)
+        own = [name for name, _ in context.model.named_parameters()] if states else []
+        terms = [*chain.from_iterable(sizes.values()), *(t for name in own for t in _times(states, sizes[name]))]
         self.weights = ResourceModel(terms, context.bank)
 
     @property

@@ -49,7 +49,7 @@ def inference(lives: Lifetimes, blocks: Collection[str]) -> list[Interval]:
     return found
 
 
-def training(lives: Lifetimes) -> list[Interval]:
+def training_step(lives: Lifetimes) -> list[Interval]:
     """What a forward and a backward hold beside the model and its inputs.
 
     What autograd keeps stays until the backward of the operator that asked for it, a gradient from the last reader of

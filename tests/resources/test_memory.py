@@ -118,7 +118,7 @@ def test_gradients_of_a_peak_are_its_slopes():
 @pytest.mark.parametrize('rule', ['balanced', 'paper'])
 def test_a_search_meets_budgets_of_memory(rule):
     space = searchable(resources=dict(weights=dict(type='WeightBytes', dtype='float16'), **KINDS_OF_SEARCH))
-    target = dict(inference='40kB', training=0.5, weights='150kB')
+    target = dict(inference='40kB', training=0.5, weights='150kB', memory='80%')
     search = dms_mm.Search(space, target, 6, rule=rule)
     train(space, search, 6)
     counts = search.finalize().resources
