@@ -86,7 +86,8 @@ class DMS(BaseModel):
         # Wrong targets and options fail here, before any training.
         self.target, self.search_options = with_parts(plain(target), plain(parts or {})), search
         self.start_search(1)
-        self.counters = nn.ModuleList(self.space.counters.values())  # they move with the model
+        # They move with the model; parts have dots in their names.
+        self.counters = nn.ModuleDict({n.replace('.', ':'): x for n, x in self.space.counters.items()})
         if distillation is not None:
             # After the space is made: the hooks belong to this model, not to slim copies of it.
             Distillation(**distillation).attach(model)

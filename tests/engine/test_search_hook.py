@@ -25,7 +25,8 @@ def begin(hook, loop):
     return asked
 
 
-def test_epochs_of_the_loop():
+def test_epochs_of_the_loop(monkeypatch):
+    monkeypatch.setattr('dms_mm.engine.search_hook.preview', lambda space, targets: '')
     assert begin(DMSHook(), EpochBasedTrainLoop) == begin(DMSHook(), IterBasedTrainLoop) == [(40, None)]
     assert begin(DMSHook(by_epoch=True), EpochBasedTrainLoop) == [(40, 5)]
     with pytest.raises(ValueError, match='by_epoch=True of DMSHook needs a loop of epochs'):
