@@ -219,6 +219,17 @@ def test_a_config_builds_its_parts_and_keeps_their_state_under_one_prefix():
     assert set(dict(model.counters.named_children())) == {'macs', 'params', 'weights'}
 
 
+def test_a_config_gives_budgets_to_parts():
+    register_all()
+    model = MODELS.build({**CONFIG, 'parts': dict(backbone=dict(params='80%')), 'target': {}})
+    assert model.search.targets == {'backbone/params': 0.8 * model.space.supernet['backbone/params']}
+    nested = MODELS.build(
+        {**CONFIG, 'target': dict(backbone={'layer1/macs': 0.5}), 'search': dict(parts=dict(head=dict(macs=1.0)))}
+    )
+    assert set(nested.search.targets) == {'backbone.layer1/macs', 'head/macs'}
+    assert 'backbone:layer1/macs' in nested.counters
+
+
 def test_build_takes_names_classes_and_dicts():
     class Part:
         def __init__(self, place, size=1):

@@ -61,12 +61,11 @@ class Ending:
     def __str__(self) -> str:
         lines = [self.binding('the structure takes of its targets')]
         if self.scaled:
+            came = ', '.join(f'{share:.3g} times {name}' for name, share in self.reached.items())
+            went = ', '.join(f'{share:.0%} for {name}' for name, share in self.way().items())
             lines.append(
-                'the search itself had come to '
-                + ', '.join(f'{share:.3g} times {name}' for name, share in self.reached.items())
-                + ': of the way it went '
-                + ', '.join(f'{share:.0%} for {name}' for name, share in self.way().items())
-                + ', the rest was scaled. Rule, rate and length do not suit this target'
+                f'the search itself had come to {came}: of the way it went {went or "nothing"}, the rest was scaled. '
+                'Rule, rate and length do not suit this target'
             )
         return '\n'.join(lines)
 

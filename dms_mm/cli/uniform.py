@@ -27,8 +27,9 @@ def uniform(argv: list[str] | None = None) -> None:
     model = cfg.model
     if cfg.get('data_preprocessor') is not None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    space = MODELS.build(model).space
-    keep = uniform_keep(space, cfg.model.target, args.depth)
+    built = MODELS.build(model)
+    space = built.space
+    keep = uniform_keep(space, built.target, args.depth)
     space.set_keep({u.name: keep[u.start : u.start + u.size] for u in space.units.values()})
     structure = space.structure()
     structure.save(args.out)

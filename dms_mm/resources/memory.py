@@ -177,7 +177,7 @@ class CacheBytes(ResourceModel):
         terms: list[Term] = []
         for call in context.trace.lifetimes[0].attentions:
             blocks = context.ownership.blocks_of(call.module)
-            factor = bytes_of(dtype) * length * batch / call.positions
+            factor = bytes_of(dtype) * length * batch / (context.batch * call.length)
             for shape, entries in (call.keys, call.values):
                 terms += tensor_terms(context.ownership, factor, shape, entries, blocks)
         if not terms:

@@ -102,13 +102,13 @@ class Attention:
 
     Attributes:
         keys, values: shapes and entries, before heads are repeated for the queries that share them.
-        positions: of the sequences of all samples.
+        length: positions of a sequence.
     """
 
     module: str
     keys: tuple[tuple[int, ...], Entries]
     values: tuple[tuple[int, ...], Entries]
-    positions: int
+    length: int
 
 
 @dataclass(eq=False)
@@ -273,8 +273,8 @@ class Recorder:
     def attention(self, module: str, given: Sequence[Any]) -> Iterator[list[Any]]:
         """Products that one kernel makes without keeping what is between them; the result goes into the list."""
         _, key, value = given
-        positions = math.prod(key.shape[:-3]) * int(key.shape[-2])
-        self.found.attentions.append(Attention(module, self._unrepeated(key), self._unrepeated(value), positions))
+        sides = self._unrepeated(key), self._unrepeated(value)
+        self.found.attentions.append(Attention(module, *sides, int(key.shape[-2])))
         results: list[Any] = []
         begin, self._attention = len(self.found.steps), True
         try:

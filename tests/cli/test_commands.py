@@ -59,6 +59,19 @@ def test_a_name_that_a_library_has_not_ends_in_one_line_with_near_ones(name, mes
     assert len(err.splitlines()) == 1 and all(m in err for m in messages)
 
 
+def test_inspect_tells_what_targets_mean_before_any_training(capsys):
+    given = ['torchvision/resnet18', '--input-shape', '3', '32', '32', '--verify', 'shapes']
+    assert main([*given, '--target', 'macs=40%', 'layer4.1/params=0.3']) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    begin = rows.index('resource smallest full target uniform of the target'.split())
+    assert [row[0] for row in rows[begin + 1 : begin + 4]] == ['macs', 'params', 'layer4.1/params']
+    assert rows[begin + 4][-1] == 'binds'
+    for wrong, message in (('macs=16MB', 'none of this resource'), ('layr4/macs=0.5', "did you mean 'layer4'")):
+        assert main([*given, '--target', wrong]) == 2
+        err = capsys.readouterr().err
+        assert message in err and err.splitlines()[-1].startswith('error: ')
+
+
 @pytest.mark.parametrize('library', list(LIBRARIES))
 def test_a_missing_library_says_how_to_install_it(library, monkeypatch, capsys):
     find = importlib.util.find_spec
