@@ -13,7 +13,7 @@ from ..resources import shown
 from ..space import SearchSpace
 from .ending import Ending
 from .fit import fit_counts, floor_counts
-from .targets import Targets, minimal, parse_target, with_parts
+from .targets import Targets, fixed, minimal, parse_target, with_parts
 
 __all__ = [
     'Ending',
@@ -94,9 +94,8 @@ def preview(space: SearchSpace, target: Mapping[str, Any] | None = None, parts: 
     uniform: dict[str, float] = {}
     bank = space.bank
     hardened = bank.hardened.clone()
-    if 'held' in bank.remembered:  # a search that is resumed in its last phase
-        bank.hardened &= ~bank.get_buffer('held')
     try:
+        bank.hardened.copy_(fixed(bank))  # of a search that is resumed in its last phase
         if targets:
             keep = uniform_keep(space, targets)
             uniform = {name: counter.count(keep, bank) for name, counter in space.counters.items()}

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..registry import RESOURCES, registered, unknown
 from ..resources import Resource, amount
 from ..space import SearchSpace
+from ..topk import TopkBank
 
 
 class Targets(dict[str, float]):
@@ -124,10 +125,15 @@ def minimal(space: SearchSpace) -> dict[str, float]:
 
 
 def any_keep(space: SearchSpace, counts: Tensor) -> Tensor:
-    """(N,) bool: the first ``counts`` elements of each unit, hardened units as they are; for counting alone."""
+    """(N,) bool: the first ``counts`` elements of each unit, fixed units as they are; for counting alone."""
     bank = space.bank
     place = torch.arange(len(bank.segment), device=bank.segment.device) - bank.spread(bank.start)
-    return torch.where(bank.spread(bank.hardened), bank.keep, place < bank.spread(counts))
+    return torch.where(bank.spread(fixed(bank)), bank.keep, place < bank.spread(counts))
+
+
+def fixed(bank: TopkBank) -> Tensor:
+    """(U,) bool: hardened units, but those that a search holds in its last phase alone and may let go."""
+    return bank.hardened & ~bank.get_buffer('held') if 'held' in bank.remembered else bank.hardened
 
 
 def over(space: SearchSpace, targets: Mapping[str, float], keep: Tensor) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ..tracing import Lifetimes, Piece, Step, saved_by
+from ..tracing import Lifetimes, Operation, Piece, saved_by
 
 # Views of all of a tensor; the gradient of a view of less is copied into one of the whole.
 WHOLE = frozenset(
@@ -113,7 +113,7 @@ def _gradients(lives: Lifetimes, readers: dict[int | str, list[int]], end: int) 
     return again + [Interval(lives.pieces[k], born[k], dies[k]) for k in born]
 
 
-def _copies(step: Step) -> int:
+def _copies(step: Operation) -> int:
     """How many gradients more there are of a tensor in the backward of what writes to it or gives a view of it: one is
     before that and one after; that of a view is copied, with what it is part of."""
     if step.kind.name in PASSING or step.kind.name in WHOLE:

@@ -7,7 +7,7 @@ from .elements import Elements, IntArray
 from .findings import Call, Cost, Entries, Gate, Numbers, Trace, Value, layer_of
 from .forward import names_of, trace
 from .ledger import Ledger
-from .lifetimes import Lifetimes, Piece, Step
+from .lifetimes import Lifetimes, Operation, Piece
 from .running import call_forward, first_batch, plain_outputs, run_fake, run_meta
 from .saved import saved_by
 
@@ -23,7 +23,7 @@ __all__ = [
     'Lifetimes',
     'Numbers',
     'Piece',
-    'Step',
+    'Operation',
     'Trace',
     'TraceError',
     'Tracer',

@@ -79,7 +79,7 @@ class Kind:
 
 
 @dataclass(eq=False)
-class Step:
+class Operation:
     """One operator.
 
     Attributes:
@@ -117,7 +117,7 @@ class Lifetimes:
 
     parameters: set[str]
     pieces: list[Piece] = field(default_factory=list)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Operation] = field(default_factory=list)
     attentions: list[Attention] = field(default_factory=list)
 
 
@@ -163,7 +163,7 @@ class Recorder:
                     piece.entries = getattr(x, '_dms_axes', [])
             gives.append(place)
         in_view = kind.writes and any(x._is_view() for x in results)
-        self.found.steps.append(Step(kind, reads, gives, True in learnt, in_view))
+        self.found.steps.append(Operation(kind, reads, gives, True in learnt, in_view))
 
     def _make(self, x: Any, storage: Any, module: str, told: bool) -> int:
         size, every = x.element_size(), storage.nbytes()
@@ -291,7 +291,7 @@ class Recorder:
         learnt = any(step.learnt for step in self.found.steps[begin:])
         for step in self.found.steps[begin:]:
             step.learnt = False
-        self.found.steps.append(Step(ATTENTION, reads, gives, learnt))
+        self.found.steps.append(Operation(ATTENTION, reads, gives, learnt))
 
 
 def _turned(piece: Piece, axes: Sequence[tuple[tuple[int, ...], Entries]]) -> Entries:
