@@ -61,7 +61,7 @@ class Ending:
     def __str__(self) -> str:
         lines = [self.binding('the structure takes of its targets')]
         if self.scaled:
-            came = ', '.join(f'{share:.3g} times {name}' for name, share in self.reached.items())
+            came = ', '.join(f'{name} {share:.3g} times its target' for name, share in self.reached.items())
             went = ', '.join(f'{share:.0%} for {name}' for name, share in self.way().items())
             lines.append(
                 f'the search itself had come to {came}: of the way it went {went or "nothing"}, the rest was scaled. '
