@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from .decisions import is_told
 from .ledger import Ledger
-from .lifetimes import Recorder
+from .recorder import Recorder
 
 OPERATORS: dict[Any, str] = {
     **dict.fromkeys((functional.softmax, torch.softmax, Tensor.softmax), 'softmax'),

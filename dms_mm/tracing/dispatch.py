@@ -14,9 +14,9 @@ from .decisions import DECIDING, Decisions, by_positions, without_data
 from .findings import Call, Entries, Trace
 from .flow import flow_of
 from .ledger import Ledger, tensors_of
-from .lifetimes import Recorder
 from .named import follow_names, follow_weighed, name_hits, names_of
 from .numbers import Known, arguments_of, made_of_numbers, numbers_of, start_of
+from .recorder import Recorder
 from .residual import follow
 from .rules.constants import CONSTANTS
 from .rules.parts import SHAPED, parts_of

@@ -17,9 +17,9 @@ from .experts import tie_experts
 from .findings import Trace
 from .holders import leaves
 from .ledger import Ledger, tensors_of
-from .lifetimes import Recorder
 from .named import names_of as named_by
 from .process import same_process
+from .recorder import Recorder
 from .running import Forward, call_forward, plain_outputs, record, run_fake
 from .siblings import tie_unused
 from .state import State, empty
