@@ -48,12 +48,13 @@ class Surface:
             if worst is None or gap > worst[1]:
                 worst = (-grad * (1 - ratio.detach()), gap)
         assert worst is not None
-        return worst[0].clamp_min(0)
+        return self.bank.grid.tied(worst[0].clamp_min(0))
 
     def per_budget(self, task: Tensor) -> Tensor:
         """(U,) float64, ``d(task loss)/d(-theta)`` for each unit over its share: loss per nat of the resource."""
         even = self.share.sum() / max(len(self.share), 1)
-        return task.double() * (1 - self.bank.ratio).double() / torch.maximum(self.share, TENTH * even)
+        task = self.bank.grid.tied(task.double())
+        return task * (1 - self.bank.ratio).double() / torch.maximum(self.share, TENTH * even)
 
     def mean(self, values: Tensor) -> Tensor:
         """() mean of (U,) values of the free units, weighted by their shares."""
@@ -75,11 +76,12 @@ class Surface:
         theta = -torch.log((1 - bank.ratio).double().clamp_min(1e-6)) + move * self.free
         # A stage that lost its last block must be able to come back, so its ratio stays just short of one.
         high = 1 - low.double().clamp_min(0.25) / bank.size.double()
+        least = 1 - bank.grid.high.double() / bank.size.double()
         still = bank.ratio.double()
 
         def ratio(shift: float) -> Tensor:
             a = 1 - torch.exp(-(theta + shift))
-            a = torch.minimum(a.clamp_min(0), high)
+            a = torch.minimum(torch.maximum(a, least), high)
             return torch.where(self.free, a, still)
 
         def gap(shift: float) -> float:
@@ -87,7 +89,7 @@ class Surface:
             return max(math.log(float(count(a)) / self.goals[name]) for name, count in self.counts.items())
 
         # Units at a bound stay there for a while.
-        slope = -float((self.share * (self.free & (theta > 0))).sum())
+        slope = -float((self.share * (self.free & (theta > -torch.log1p(-least)))).sum())
         bank.ratio.copy_(ratio(crossing(gap, slope)))
 
 
