@@ -12,8 +12,11 @@ import torch
 from mmengine.dist import is_main_process
 
 from ..algorithms.cost import Cost, count_samples
-from ..slimming import Structure
+from ..mutators.fold import strip
+from ..slimming import Structure, build_slim
 from ..space import SearchSpace
+from ..tracing import forget
+from ..tracing.state import duplicate
 from ..visualization import plot_widths, unit_table
 
 KEY = 'search_cost'  # in the runner's message hub, and so in checkpoints
@@ -56,6 +59,23 @@ def write_results(
     found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
     runner.logger.info(f'{found}; written to {folder}: structure.json, slim.pth, units.md, widths.png, cost.json')
     runner.logger.info(f'the search cost {cost}')
+
+
+def write_passed(runner: Any, space: SearchSpace, name: str, structure: Structure) -> None:
+    """``structure_0.30.json`` and ``slim_0.30.pth`` of a budget that a search has just passed, with its present weights,
+    by the main process."""
+    if not is_main_process():
+        return
+    save_whole(weights_of(space, structure), osp.join(runner.work_dir, f'slim_{name}.pth'))
+    structure.save(osp.join(runner.work_dir, f'structure_{name}.json'))
+    found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
+    runner.logger.info(f'passed the budget of {name}: {found}; written to structure_{name}.json and slim_{name}.pth')
+
+
+def weights_of(space: SearchSpace, structure: Structure) -> dict[str, Any]:
+    """The kept weights of a structure as a plain ``state_dict``; the space stays as it is."""
+    plain = strip(forget(duplicate(space.model), space.plan.stale))
+    return {k: v.cpu() for k, v in build_slim(plain, structure).state_dict().items()}
 
 
 def save_whole(value: Any, path: str) -> None:

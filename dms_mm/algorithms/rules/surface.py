@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -116,11 +117,13 @@ class SurfaceRule(Rule):
     """
 
     def __init__(self, search: RunningSearch, travel: float, clip: float, floor: float) -> None:
+        self.travel, self.clip, self.floor = travel, clip, floor
         super().__init__(search)
-        self.travel, self.clip = travel, clip
-        self.low = floor_counts(search.space, search.targets, floor)
         self.seen = Average(self.bank, 'seen')
         self.bank.remember('confidence_held', torch.full_like(self.bank.ratio, UNSEEN, requires_grad=False))
+
+    def lowest(self, targets: Mapping[str, float]) -> Tensor:
+        return floor_counts(self.search.space, targets, self.floor)
 
     def see(self, task: Tensor) -> tuple[Surface, Tensor]:
         """The surface from here, and (U,) float64 what the task says of every unit in this step, centred."""
