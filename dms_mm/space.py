@@ -156,14 +156,14 @@ class SearchSpace:
         counts = dict(resources=self.resources(), supernet=dict(self.supernet))
         return plan_structure(self.plan, keep, self.model, renumber=renumber, **counts)
 
-    def slim(self, renumber: bool = False) -> nn.Module:
-        """A new, plain, independent model with the kept weights.
+    def slim(self, renumber: bool = False, structure: Structure | None = None) -> nn.Module:
+        """A new, plain, independent model with the kept weights, of the present structure unless another is given.
 
         Blocks keep their names in ``state_dict``, and removed ones stand as ``nn.Identity``, unless ``renumber``: then
         lists of blocks close their gaps. Only for models whose forward goes through such a list from end to end.
         """
         plain = forget(duplicate(self.model), self.plan.stale)
-        return build_slim(strip(plain), self.structure(renumber))
+        return build_slim(strip(plain), self.structure(renumber) if structure is None else structure)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchSpace:
         """A search space of its own. Of the model alone, copies have weights of their own and the masks of this one."""

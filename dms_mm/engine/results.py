@@ -12,11 +12,8 @@ import torch
 from mmengine.dist import is_main_process
 
 from ..algorithms.cost import Cost, count_samples
-from ..mutators.fold import strip
-from ..slimming import Structure, build_slim
+from ..slimming import Structure
 from ..space import SearchSpace
-from ..tracing import forget
-from ..tracing.state import duplicate
 from ..visualization import plot_widths, unit_table
 
 KEY = 'search_cost'  # in the runner's message hub, and so in checkpoints
@@ -66,16 +63,19 @@ def write_passed(runner: Any, space: SearchSpace, name: str, structure: Structur
     by the main process."""
     if not is_main_process():
         return
-    save_whole(weights_of(space, structure), osp.join(runner.work_dir, f'slim_{name}.pth'))
+    slim = space.slim(structure=structure).state_dict()
+    save_whole({k: v.cpu() for k, v in slim.items()}, osp.join(runner.work_dir, f'slim_{name}.pth'))
     structure.save(osp.join(runner.work_dir, f'structure_{name}.json'))
     found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
     runner.logger.info(f'passed the budget of {name}: {found}; written to structure_{name}.json and slim_{name}.pth')
 
 
-def weights_of(space: SearchSpace, structure: Structure) -> dict[str, Any]:
-    """The kept weights of a structure as a plain ``state_dict``; the space stays as it is."""
-    plain = strip(forget(duplicate(space.model), space.plan.stale))
-    return {k: v.cpu() for k, v in build_slim(plain, structure).state_dict().items()}
+def write_missing(runner: Any, passed: Mapping[str, Structure]) -> None:
+    """Structures that were passed before a run was resumed into this work directory from another one."""
+    for name, structure in passed.items():
+        path = osp.join(runner.work_dir, f'structure_{name}.json')
+        if is_main_process() and not osp.exists(path):
+            structure.save(path)
 
 
 def save_whole(value: Any, path: str) -> None:

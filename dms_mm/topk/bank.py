@@ -90,9 +90,7 @@ class TopkBank(nn.Module):
         self._allocate()
         self.refresh()
 
-    def limit(
-        self, high: Sequence[int], step: Sequence[int] | None = None, tie: Sequence[int] | None = None
-    ) -> None:
+    def limit(self, high: Sequence[int], step: Sequence[int] | None = None, tie: Sequence[int] | None = None) -> None:
         """Bound counts from above, round them to multiples, and tie units (:class:`~.grid.Grid`)."""
         every = range(len(self.sizes))
         numbers = [high, [1 for _ in every] if step is None else step, every if tie is None else tie]
