@@ -18,7 +18,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent / 'pairs')]
+sys.path.insert(0, str(Path(__file__).resolve().parent / 'pairs'))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 import torch
 from _docs import append_row, read_rows, write_block
 from nets import NETS, TRAINING

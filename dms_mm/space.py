@@ -71,7 +71,7 @@ class SearchSpace:
         """Harden units: a bool mask (size,) or a count, of which the most important are kept.
 
         Raises:
-            KeyError: unknown unit. ValueError: wrong shape, a count off the unit's grid, or a tie without all its units.
+            KeyError: unknown unit. ValueError: wrong shape, a count off the unit's grid, or a tie without all of it.
         """
         masks: dict[str, Tensor] = {}
         for name, value in keep.items():
@@ -237,9 +237,9 @@ def make_searchable(
         attention: search heads, and the positions inside them.
         min_channels, step, round_to: bounds of every width: fewest channels, channels per element (A.1.1), and the
             multiple that final counts are rounded to.
-        units: unit name or pattern -> ``dict(min=, max=, step=, round_to=, tie=)``, ``dict(ignore=True)``, or a ``type``
-            of one's own and its options. Patterns with ``/depth`` are of depth units, of which ``min`` and ``max`` are
-            blocks. Units with one ``tie`` keep equally many, each its own; ``tie=True`` is all that a pattern matches.
+        units: unit name or pattern -> ``dict(min=, max=, step=, round_to=, tie=)``, ``dict(ignore=True)``, or a
+            ``type`` of one's own and its options. Patterns with ``/depth`` are of depth units, of which ``min`` and
+            ``max`` are blocks. Units with one ``tie`` keep equally many; ``tie=True`` is all that a pattern matches.
         blocks: class name -> branch (last module of the residual branch), for block classes without an adapter.
         resources: name -> ``dict(type=..., option=...)``, resources beside MACs and parameters (docs/extend.md).
         selector: what turns ratios into masks, by name or ``dict(type=..., option=...)``.

@@ -19,15 +19,15 @@ from ..visualization import plot_sweep, sweep_table
 from .common import add_common, build_runner, load_config, parser_of, prepare_launch, tool, training
 from .train import prepare_training
 
-HELP = """Retrain each structure that a search passed (target=dict(macs=[0.5, 0.3, 0.2])), by the config of one retraining;
-or evaluate them with the weights that the search left, where it kept those (pipeline 'p-').
+HELP = """Retrain each structure that a search passed (target=dict(macs=[0.5, 0.3, 0.2])), by the config of one
+retraining; or evaluate them with the weights that the search left, where it kept those (pipeline 'p-').
 
   dms sweep configs/demo/retrain.py --search work_dirs/search --work-dir work_dirs/sweep
   dms sweep configs/resnet/finetune_r50-1g.py --search work_dirs/search --evaluate
 
 Takes every structure*.json in --search, those of `dms retarget` too; where the config starts from weights
 (`model.checkpoint`), each starts from its own slim*.pth beside it. Every budget has a folder of its own in the work
-dir, what is done is not done again, and an interrupted run goes on. Writes sweep.json, sweep.md (a table) and sweep.png.
+dir, what is done is not done again, and an interrupted run goes on. Writes sweep.json, sweep.md (a table), sweep.png.
 """
 NAMES = 'structure*.json'
 

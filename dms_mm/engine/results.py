@@ -59,8 +59,8 @@ def write_results(
 
 
 def write_passed(runner: Any, space: SearchSpace, name: str, structure: Structure) -> None:
-    """``structure_0.30.json`` and ``slim_0.30.pth`` of a budget that a search has just passed, with its present weights,
-    by the main process."""
+    """``structure_0.30.json`` and ``slim_0.30.pth``, with the present weights, of a budget that a search has just
+    passed, by the main process."""
     if not is_main_process():
         return
     slim = space.slim(structure=structure).state_dict()

@@ -62,8 +62,8 @@ def check_ties_stay(before: Sequence[MutableUnit], now: Sequence[MutableUnit]) -
         lost = [u.name for u in tied if u.name not in names]
         if lost and len(lost) < len(tied):
             raise ValueError(
-                f"unit {lost[0]!r} of tie {tie!r} can't be made smaller, as trials found, so that the others of the tie "
-                'could not follow it; take it out of the tie, or name it in `ignore` with them'
+                f"unit {lost[0]!r} of tie {tie!r} can't be made smaller, as trials found, so that the others of it "
+                'could not follow; take it out of the tie, or name it in `ignore` with them'
             )
 
 

@@ -94,8 +94,8 @@ class TopkBank(nn.Module):
         """Bound counts from above, round them to multiples, and tie units (:class:`~.grid.Grid`)."""
         every = range(len(self.sizes))
         numbers = [high, [1 for _ in every] if step is None else step, every if tie is None else tie]
-        like = dict(dtype=torch.long, device=self.size.device)
-        self.grid = Grid(self.size, self.min_keep, *(torch.tensor(list(n), **like) for n in numbers))
+        tensors = (torch.tensor(list(n), dtype=torch.long, device=self.size.device) for n in numbers)
+        self.grid = Grid(self.size, self.min_keep, *tensors)
         if not self.grid.plain:
             self.clamp()
             self.refresh()

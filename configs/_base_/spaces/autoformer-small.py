@@ -1,6 +1,6 @@
-# The grid of AutoFormer-S (Chen et al., ICCV 2021, table 1): embedding of 320, 384 or 448, heads of 64 channels, five to
-# seven in each block, MLP ratio of 3, 3.5 or 4, and 12 to 14 blocks. Ratios are of the supernet's embedding: each width
-# is found by itself. Names are of MMPretrain's VisionTransformer.
+# The grid of AutoFormer-S (Chen et al., ICCV 2021, table 1): embedding of 320, 384 or 448, five to seven heads of 64
+# channels in each block, MLP ratio of 3, 3.5 or 4, and 12 to 14 blocks. Ratios are of the supernet's embedding: each
+# width is found by itself. Names are of MMPretrain's VisionTransformer.
 space = dict(
     units={
         'backbone.patch_embed.projection': dict(min=320, round_to=64),
