@@ -41,6 +41,15 @@ class MutableUnit:
     def bounds(self) -> tuple[int, int]:
         return self.min_keep, self.size if self.max_keep is None else min(self.size, self.max_keep)
 
+    @property
+    def grid(self) -> str:
+        """What the unit may keep, for the report; nothing where that is every count."""
+        (low, high), usual = self.bounds(), min(self.size, int(self.kind != 'depth'))
+        told = [f'{low} to {high}'] if (low, high) != (usual, self.size) or self.round_to > 1 else []
+        told += [f'by {self.round_to}'] * (self.round_to > 1)
+        told += [f'tied: {self.tie}'] * (self.tie is not None)
+        return f'  ({", ".join(told)})' if told else ''
+
     def check(self, count: int) -> None:
         """Raises: ValueError for a count that the unit must not keep."""
         low, high = self.bounds()

@@ -114,6 +114,9 @@ def test_what_is_off_the_grid_is_refused():
     space.set_keep({f'layer1.{k}.conv1': 8 for k in range(3)})
     space.set_keep({'stem.0': 16})
     assert space.structure().kept('stem.0') == 16
+    report = space.report()
+    assert '16 / 32  (8 to 24, by 8)' in report and '8 / 48  (1 to 40, tied: layer1.*.conv1)' in report
+    assert report.count('(8 to') == 1 and ' / 80\n' in report
     space.bank.harden(0, torch.arange(32) < 9)
     with pytest.raises(ValueError, match='not 9'):
         space.structure()

@@ -8,7 +8,7 @@ import torch
 
 pytest.importorskip('mmpretrain')
 from dms_mm import Structure
-from dms_mm.cli import retarget, sweep
+from dms_mm.cli import retarget, sweep, uniform
 from dms_mm.cli.train import train
 
 CONFIGS = Path(__file__).parents[2] / 'configs/demo'
@@ -48,6 +48,13 @@ def test_a_search_writes_every_budget(searched):
     for share, goal in zip(shares.values(), (0.02, 0.05, 0.1)):
         assert 0.99 * goal <= share <= goal
     assert torch.load(searched / 'slim_0.10.pth', weights_only=True)
+
+
+def test_the_uniform_baseline_of_every_budget(tmp_path):
+    given = ['--cfg-options', 'model.target.macs=[0.1,0.02]', 'model.space.verify=shapes']
+    assert uniform.main([str(CONFIGS / 'search.py'), str(tmp_path / 'structure.json'), *given]) == 0
+    shares = shares_of(tmp_path)
+    assert 0.0198 <= shares['structure.json'] <= 0.02 and 0.099 <= shares['structure_0.10.json'] <= 0.1
 
 
 def test_resumed_before_and_after_a_budget_all_are_the_same(searched, tmp_path):
