@@ -13,7 +13,7 @@ from dms_mm.algorithms.schedule import Schedule
 TARGETS = {'macs': [0.6, 0.4, 0.25]}
 
 
-def searched(target=None, steps=40, seed=0, **options):
+def searched(target=None, steps=20, **options):
     space = searchable(verify=False, **options.pop('space', {}))
     return space, dms_mm.Search(space, TARGETS if target is None else target, steps, **options)
 
@@ -47,10 +47,10 @@ def test_every_budget_is_met_and_the_search_goes_on_as_if_nothing_was_written():
     space, search = searched()
     seen = []
     search.on_budget = lambda number, structure: seen.append((number, structure, search.goal('macs')))
-    train(space, search, 40)
+    train(space, search, 20)
     other, again = searched()
     again._pass_budgets = lambda: None
-    train(other, again, 40)
+    train(other, again, 20)
     ours, theirs = state_of(space)[0], state_of(other)[0]
     assert all(torch.equal(ours[k], v) for k, v in theirs.items() if not k.startswith('passed'))
     last = search.finalize()
@@ -80,17 +80,18 @@ def test_every_selector_passes_its_budgets_on_the_grid(selector):
     check_on_grid(space, settings, space.bank.keep)
 
 
-@pytest.mark.parametrize('at', [1, 15, 22, 33])
+@pytest.mark.parametrize('at', [5, 9])
 def test_killed_and_resumed_all_structures_are_the_same(at):
-    space, search = searched(steps=36)
-    train(space, search, 36)
-    begun, first = searched(steps=36)
+    space, search = searched(steps=20)
+    train(space, search, 20)
+    begun, first = searched(steps=20)
     train(begun, first, at)
+    assert len(first.passed) == (1 if at == 9 else 0)
     torch.manual_seed(7)
-    resumed, second = searched(steps=36)
+    resumed, second = searched(steps=20)
     resumed.model.load_state_dict(begun.model.state_dict())
     second.load_state_dict(first.state_dict())
-    train(resumed, second, 36 - at, begin=at)
+    train(resumed, second, 20 - at, begin=at)
     assert search.passed == second.passed and len(second.passed) == 2
     assert search.finalize() == second.finalize()
 
@@ -121,8 +122,8 @@ def test_two_resources_fall_together_or_are_refused():
 
 @pytest.mark.parametrize('when', ['begun', 'passed', 'ended', 'finalized'])
 def test_retargeting_meets_the_target_and_leaves_the_search_alone(when):
-    space, search = searched(steps=20)
-    train(space, search, {'begun': 2, 'passed': 15}.get(when, 20))
+    space, search = searched(steps=12)
+    train(space, search, {'begun': 2, 'passed': 9}.get(when, 12))
     if when == 'finalized':
         search.finalize()
     before = state_of(space)
@@ -137,7 +138,7 @@ def test_retargeting_meets_the_target_and_leaves_the_search_alone(when):
 
 def test_retargeting_to_a_budget_that_was_passed_is_near_what_was_found_there():
     space, search = searched()
-    train(space, search, 40)
+    train(space, search, 20)
     for share, structure in zip((0.6, 0.4), search.passed.values()):
         again = search.retarget({'macs': share})
         widths = [n for n, u in space.units.items() if u.kind == 'channel' and not structure.is_gone(n)]
