@@ -56,16 +56,26 @@ def parse_budgets(space: SearchSpace, target: Mapping[str, Any]) -> list[dict[st
     for earlier, later in zip(budgets, budgets[1:]):
         if any(later[n] > earlier[n] for n in later) or later == earlier:
             raise ValueError(f'budgets must fall from one to the next: target={dict(target)!r}')
-    bank = space.bank
-    if not bank.grid.plain:
-        largest = bank.hard_keep(torch.where(bank.hardened, bank.hard_counts(), bank.grid.high))
-        counts = {name: space.counters[name].count(largest, bank) for name in budgets[0]}
-        if all(counts[name] < 0.99 * goal for name, goal in budgets[0].items()):
-            most = ', '.join(f'{name} {count:,}' for name, count in counts.items())
+    if not space.bank.grid.plain:
+        most = largest(space, list(budgets[0]))
+        if all(most[name] < 0.99 * goal for name, goal in budgets[0].items()):
+            shown = ', '.join(f'{name} {count:,}' for name, count in most.items())
             raise ValueError(
-                f'the target is above the largest structure of this space, which has {most}: lower it, or raise `max`'
+                f'the target is above the largest structure of this space, which has {shown}: lower it, or raise `max`'
             )
     return budgets
+
+
+@torch.no_grad()
+def largest(space: SearchSpace, names: Sequence[str]) -> dict[str, float]:
+    """Counts of the largest structure on the grid, whatever a search holds in its last phase."""
+    bank = space.bank
+    fixed = bank.hardened
+    if 'held' in bank.remembered:
+        fixed = fixed & ~bank.get_buffer('held')
+    rank = torch.round(bank.rank.double() * bank.spread(bank.size)).long()
+    keep = torch.where(bank.spread(fixed), bank.keep, rank >= bank.spread(bank.size - bank.grid.high))
+    return {name: space.counters[name].count(keep, bank) for name in names}
 
 
 def legs_of(space: SearchSpace, budgets: Sequence[Mapping[str, float]]) -> tuple[float, ...]:

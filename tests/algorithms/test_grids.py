@@ -8,6 +8,7 @@ from builders.grids import check_on_grid, random_settings, with_grid
 from builders.small import searchable, train
 from dms_mm.algorithms.budget import floor_counts, uniform_keep
 from dms_mm.algorithms.candidates import candidates_of
+from dms_mm.algorithms.passing import largest
 from dms_mm.algorithms.strategies import Evolution, Pruning, RandomSearch, random_keep
 from dms_mm.algorithms.strategies.judges import Judge
 
@@ -147,6 +148,17 @@ def test_a_target_above_the_largest_structure_is_refused():
     space = searchable(units={'*conv1': dict(max=20), 'layer?/depth': dict(max=1)}, verify=False)
     with pytest.raises(ValueError, match='above the largest structure'):
         dms_mm.Search(space, {'macs': 0.9}, 4)
+
+
+def test_a_search_is_begun_anew_in_its_last_phase():
+    """As a resumed run does: blocks that are held by then do not make the space smaller."""
+    space = searchable(units={'*conv1': dict(max=40), 'layer?/depth': dict(min=1)}, verify=False)
+    top = largest(space, ['macs'])['macs'] / space.supernet['macs']
+    search = dms_mm.Search(space, {'macs': 0.98 * top}, 10, warmup=0.0, widths_only=0.9)
+    space.set_keep({'layer1/depth': 1})
+    search.bank.get_buffer('held')[space.units['layer1/depth'].index] = True
+    again = dms_mm.Search(space, {'macs': 0.98 * top}, 10, warmup=0.0, widths_only=0.9)
+    assert again.finalize().resources['macs'] >= 0.97 * top * space.supernet['macs']
 
 
 def test_a_fixed_width_is_chosen_but_not_changed():
