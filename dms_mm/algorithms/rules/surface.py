@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -48,12 +49,13 @@ class Surface:
             if worst is None or gap > worst[1]:
                 worst = (-grad * (1 - ratio.detach()), gap)
         assert worst is not None
-        return worst[0].clamp_min(0)
+        return self.bank.grid.tied(worst[0].clamp_min(0))
 
     def per_budget(self, task: Tensor) -> Tensor:
         """(U,) float64, ``d(task loss)/d(-theta)`` for each unit over its share: loss per nat of the resource."""
         even = self.share.sum() / max(len(self.share), 1)
-        return task.double() * (1 - self.bank.ratio).double() / torch.maximum(self.share, TENTH * even)
+        task = self.bank.grid.tied(task.double())
+        return task * (1 - self.bank.ratio).double() / torch.maximum(self.share, TENTH * even)
 
     def mean(self, values: Tensor) -> Tensor:
         """() mean of (U,) values of the free units, weighted by their shares."""
@@ -75,11 +77,12 @@ class Surface:
         theta = -torch.log((1 - bank.ratio).double().clamp_min(1e-6)) + move * self.free
         # A stage that lost its last block must be able to come back, so its ratio stays just short of one.
         high = 1 - low.double().clamp_min(0.25) / bank.size.double()
+        least = 1 - bank.grid.high.double() / bank.size.double()
         still = bank.ratio.double()
 
         def ratio(shift: float) -> Tensor:
             a = 1 - torch.exp(-(theta + shift))
-            a = torch.minimum(a.clamp_min(0), high)
+            a = torch.minimum(torch.maximum(a, least), high)
             return torch.where(self.free, a, still)
 
         def gap(shift: float) -> float:
@@ -87,7 +90,7 @@ class Surface:
             return max(math.log(float(count(a)) / self.goals[name]) for name, count in self.counts.items())
 
         # Units at a bound stay there for a while.
-        slope = -float((self.share * (self.free & (theta > 0))).sum())
+        slope = -float((self.share * (self.free & (theta > -torch.log1p(-least)))).sum())
         bank.ratio.copy_(ratio(crossing(gap, slope)))
 
 
@@ -114,11 +117,13 @@ class SurfaceRule(Rule):
     """
 
     def __init__(self, search: RunningSearch, travel: float, clip: float, floor: float) -> None:
+        self.travel, self.clip, self.floor = travel, clip, floor
         super().__init__(search)
-        self.travel, self.clip = travel, clip
-        self.low = floor_counts(search.space, search.targets, floor)
         self.seen = Average(self.bank, 'seen')
         self.bank.remember('confidence_held', torch.full_like(self.bank.ratio, UNSEEN, requires_grad=False))
+
+    def lowest(self, targets: Mapping[str, float]) -> Tensor:
+        return floor_counts(self.search.space, targets, self.floor)
 
     def see(self, task: Tensor) -> tuple[Surface, Tensor]:
         """The surface from here, and (U,) float64 what the task says of every unit in this step, centred."""
