@@ -80,7 +80,7 @@ def report(model: nn.Module, plan: Plan, structure: Structure, notes: Sequence[s
         flag = '  (in a removed block)' if structure.is_gone(unit.name) else flag
         known = structure.units[unit.name].get('confidence')
         flag = flag if known is None else f'  confidence {known:.2f}{flag}'
-        lines.append(f'  {unit.kind:8} {unit.name:50} {structure.kept(unit.name):5d} / {unit.size}{flag}')
+        lines.append(f'  {unit.kind:8} {unit.name:50} {structure.kept(unit.name):5d} / {unit.size}{unit.grid}{flag}')
     for reason, channels in blockers(plan.trace).items():
         lines.append(f'  frozen: {channels} channels: {reason}')
         lines.append(f'    {remedy_of(reason)}')

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .mutables import MutableUnit, build_selector
+from .mutables import MutableUnit, build_selector, check_counts
 from .mutators.find import Found, UnitOptions, find_units
 from .mutators.fold import has_folds, share_bank, strip
 from .mutators.install import install
@@ -71,14 +71,13 @@ class SearchSpace:
         """Harden units: a bool mask (size,) or a count, of which the most important are kept.
 
         Raises:
-            KeyError: unknown unit. ValueError: wrong shape, or a count outside of the unit's bounds.
+            KeyError: unknown unit. ValueError: wrong shape, a count off the unit's grid, or a tie without all of it.
         """
+        masks: dict[str, Tensor] = {}
         for name, value in keep.items():
             unit = self._unit(name)
             if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-                low, high = unit.bounds()
-                if not low <= value <= high:
-                    raise ValueError(f'unit {name!r} keeps {low} to {high} of its elements, not {value}')
+                unit.check(int(value))
                 rank = self.bank.rank[unit.start : unit.start + unit.size]
                 mask = torch.zeros(unit.size, dtype=torch.bool, device=rank.device)
                 mask[torch.topk(rank, int(value)).indices] = True
@@ -86,9 +85,15 @@ class SearchSpace:
                 mask = torch.as_tensor(value)
                 if mask.dtype != torch.bool or tuple(mask.shape) != (unit.size,):
                     raise ValueError(f'the mask of unit {name!r} must be bool of shape ({unit.size},)')
-                if int(mask.sum()) < unit.min_keep:
-                    raise ValueError(f'unit {name!r} keeps at least {unit.min_keep} elements')
-            self.bank.harden(unit.index, mask)
+            masks[name] = mask
+        check_counts(list(self.units.values()), {name: int(mask.sum()) for name, mask in masks.items()})
+        for name, mask in masks.items():
+            self.bank.harden(self.units[name].index, mask)
+
+    def check_keep(self, keep: Tensor) -> None:
+        """Raises: ValueError where ``keep`` (N,) bool is off the grid of a unit or unequal in a tie; names it."""
+        counts = [int(part.sum()) for part in keep.cpu().split(self.bank.sizes)]
+        check_counts(list(self.units.values()), dict(zip(self.units, counts)))
 
     def mask(self, name: str) -> Tensor:
         """The present mask of a unit, (size,)."""
@@ -145,18 +150,20 @@ class SearchSpace:
         return structure
 
     def _structure(self, renumber: bool = False) -> Structure:
-        keep = self.bank.hard_keep().cpu().numpy()
+        kept = self.bank.hard_keep()
+        self.check_keep(kept)
+        keep = kept.cpu().numpy()
         counts = dict(resources=self.resources(), supernet=dict(self.supernet))
         return plan_structure(self.plan, keep, self.model, renumber=renumber, **counts)
 
-    def slim(self, renumber: bool = False) -> nn.Module:
-        """A new, plain, independent model with the kept weights.
+    def slim(self, renumber: bool = False, structure: Structure | None = None) -> nn.Module:
+        """A new, plain, independent model with the kept weights, of the present structure unless another is given.
 
         Blocks keep their names in ``state_dict``, and removed ones stand as ``nn.Identity``, unless ``renumber``: then
         lists of blocks close their gaps. Only for models whose forward goes through such a list from end to end.
         """
         plain = forget(duplicate(self.model), self.plan.stale)
-        return build_slim(strip(plain), self.structure(renumber))
+        return build_slim(strip(plain), self.structure(renumber) if structure is None else structure)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SearchSpace:
         """A search space of its own. Of the model alone, copies have weights of their own and the masks of this one."""
@@ -230,8 +237,9 @@ def make_searchable(
         attention: search heads, and the positions inside them.
         min_channels, step, round_to: bounds of every width: fewest channels, channels per element (A.1.1), and the
             multiple that final counts are rounded to.
-        units: unit name or pattern -> ``dict(step=, min_channels=, round_to=)``, ``dict(ignore=True)``, or a ``type``
-            of one's own and its options. Patterns with ``/depth`` are of depth units, which take ``min_blocks``.
+        units: unit name or pattern -> ``dict(min=, max=, step=, round_to=, tie=)``, ``dict(ignore=True)``, or a
+            ``type`` of one's own and its options. Patterns with ``/depth`` are of depth units, of which ``min`` and
+            ``max`` are blocks. Units with one ``tie`` keep equally many; ``tie=True`` is all that a pattern matches.
         blocks: class name -> branch (last module of the residual branch), for block classes without an adapter.
         resources: name -> ``dict(type=..., option=...)``, resources beside MACs and parameters (docs/extend.md).
         selector: what turns ratios into masks, by name or ``dict(type=..., option=...)``.

@@ -35,13 +35,13 @@ def uniform_keep(space: SearchSpace, target: Mapping[str, Any], scale_depth: boo
     bank = space.bank
     targets = parse_target(space, target)
     depth = torch.tensor([u.kind == 'depth' for u in space.units.values()], device=bank.ratio.device)
-    high = 1 - bank.min_keep.double() / bank.size.double()
+    lowest, high = (1 - bound.double() / bank.size.double() for bound in (bank.grid.high, bank.min_keep))
 
     def ratio(a: float) -> Tensor:
         r = torch.full_like(high, a)
         if not scale_depth:
             r = torch.where(depth, torch.zeros_like(r), r)
-        return torch.minimum(r, high)
+        return torch.minimum(torch.maximum(r, lowest), high)
 
     low, top = 0.0, 1.0
     for _ in range(40):

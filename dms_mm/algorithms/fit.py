@@ -20,7 +20,7 @@ def floor_counts(space: SearchSpace, targets: Mapping[str, float], share: float)
     bank = space.bank
     depth = torch.tensor([u.kind == 'depth' for u in space.units.values()], device=bank.size.device)
     low = torch.maximum(bank.min_keep, torch.ceil(share * bank.size.double()).long())
-    low = torch.where(depth, bank.min_keep, low)
+    low = torch.where(depth, bank.min_keep, bank.grid.above(low))
     keep = any_keep(space, low)
     room = all(2 * space.counters[name].count(keep, bank) <= target for name, target in targets.items())
     return low if room else bank.min_keep
@@ -30,7 +30,7 @@ def floor_counts(space: SearchSpace, targets: Mapping[str, float], share: float)
 def fit_counts(
     space: SearchSpace, targets: Mapping[str, float], ratio: Tensor | None = None, low: Tensor | None = None
 ) -> Tensor:
-    """(N,) bool: the structure nearest to the ratios that is within every target, filled up from below.
+    """(N,) bool: the structure nearest to the ratios that is on the grid and within every target, filled up from below.
 
     Blocks are decided by the ratios first and left, unless no widths come near the targets with them; widths are scaled
     together to just fit, then single elements are added where they still fit, the unit that rounding cost most first.
@@ -56,10 +56,10 @@ class _Fit:
         self.space, self.targets, self.ratio = space, targets, ratio
         bank = self.bank = space.bank
         self.units = list(space.units.values())
+        self.grid = bank.grid
         self.low = bank.min_keep if low is None else low
-        self.want = (1 - ratio.double()) * bank.size
+        self.want = bank.grid.tied((1 - ratio.double()) * bank.size)
         depth = torch.tensor([u.kind == 'depth' for u in self.units], device=self.want.device)
-        self.step = torch.tensor([u.round_to for u in self.units], device=self.want.device)
         self.fixed = bank.hardened.clone()
         self.still = self.fixed | depth
         self.is_depth = bank.spread(depth)
@@ -99,30 +99,29 @@ class _Fit:
                     + ', '.join(over(self.space, self.targets, least))
                 )
             unit = max(removable, key=lambda u: float(self.ratio[u.index]))
-            self.base[unit.index] -= 1
+            self.base = self.grid.moved(self.base, unit.index, -1)
             self.blocks = self.bank.hard_keep(self.base)
 
     def return_blocks(self) -> None:
         """Take blocks back while even full widths leave more than 1% of every target."""
         closed: set[int] = set()
-        while self.fits(torch.where(self.still, self.base, self.bank.size), 0.99):
+        while self.fits(torch.where(self.still, self.base, self.grid.high), 0.99):
             units = [u for u in self.units if u.kind == 'depth' and not self.fixed[u.index] and u.index not in closed]
-            units = [u for u in units if int(self.base[u.index]) < u.size]
+            units = [u for u in units if int(self.base[u.index]) < u.bounds()[1]]
             if not units:
                 return
             # That which is furthest below what its ratio asks for.
             unit = max(units, key=lambda u: float(self.want[u.index] - self.base[u.index]) / u.size)
-            self.base[unit.index] += 1
+            before, self.base = self.base, self.grid.moved(self.base, unit.index, 1)
             self.blocks = self.bank.hard_keep(self.base)
             if not self.fits(torch.where(self.still, self.base, self.low)):
-                self.base[unit.index] -= 1
+                self.base = before
                 self.blocks = self.bank.hard_keep(self.base)
-                closed.add(unit.index)
+                closed.update(self.grid.members[unit.index])
 
     def counts_of(self, shift: Tensor) -> Tensor:
         """(U,) counts of widths scaled by ``exp(shift)``, rounded and within their bounds."""
-        k = torch.floor(self.want * torch.exp(shift) / self.step + 0.5) * self.step
-        k = torch.minimum(torch.maximum(k, self.low), self.bank.size).long()
+        k = torch.maximum(self.grid.nearest(self.want * torch.exp(shift)), self.low)
         return torch.where(self.still, self.base, k)
 
     def scale(self) -> tuple[Tensor, list[int]]:
@@ -146,12 +145,14 @@ class _Fit:
             # As if all blocks were there: what is in one that is not belongs to the rest.
             masks = self.is_depth | self.bank.hard_keep(beyond)
             member = torch.stack([takes_part(self.space.counters[name], beyond, masks) for name in bound]).any(0)
+            member = self.grid.tied(member.double()) > 0
             if not bool((free & member).any()):
                 break
             free &= ~member
         counts = self.counts_of(shift)
         lost = (self.want * torch.exp(shift) - counts) / self.bank.size
-        return counts, torch.argsort(lost, descending=True).tolist()
+        leaders = set(self.grid.leaders)
+        return counts, [u for u in torch.argsort(lost, descending=True).tolist() if u in leaders]
 
     def fill(self, counts: Tensor, order: list[int]) -> Tensor:
         """Add elements while any still fits.
@@ -163,11 +164,10 @@ class _Fit:
             while progress and (share == 0 or self.fits(counts, 1 - share / 2)):
                 progress = False
                 for u in order:
-                    size, step = int(self.bank.size[u]), int(self.step[u])
-                    if self.still[u] or counts[u] >= size:
+                    if self.still[u] or counts[u] >= self.grid.high[u]:
                         continue
-                    trial = counts.clone()
-                    trial[u] = min(int(trial[u]) + max(1, int(share * size / step)) * step, size)
+                    steps = int(share * int(self.bank.size[u]) / int(self.grid.step[u]))
+                    trial = self.grid.moved(counts, u, max(1, steps))
                     if self.fits(trial):
                         counts, progress = trial, True
         return counts
@@ -177,38 +177,42 @@ class _Fit:
         if not self.fits(counts, 0.99):
             return counts
         for u in order:
-            step = int(self.step[u])
-            if self.still[u] or int(counts[u]) + step > int(self.bank.size[u]):
+            if self.still[u] or counts[u] >= self.grid.high[u]:
                 continue
+            more = self.grid.moved(counts, u, 1)
             for v in order:
-                most = 0 if self.still[v] or v == u else int(counts[v] - self.low[v]) // int(self.step[v])
+                most = 0 if self.still[v] or v == u else self.levels_above(v, counts)
                 if most < 1:
                     continue
-                trial = counts.clone()
-                trial[u] += step
                 few, many = 0, most
                 while many - few > 1:  # the fewest of v that make room
-                    trial[v] = counts[v] - (few + many) // 2 * self.step[v]
+                    trial = self.grid.moved(more, v, -((few + many) // 2))
                     few, many = (few, (few + many) // 2) if self.fits(trial) else ((few + many) // 2, many)
-                trial[v] = counts[v] - many * self.step[v]
+                trial = self.grid.moved(more, v, -many)
                 if self.fits(trial) and not self.fits(trial, 0.99):
                     return trial
         return self.rescale(counts, order)
+
+    def levels_above(self, unit: int, counts: Tensor) -> int:
+        """How many possible counts a unit can go down."""
+        return self.grid.level(unit, int(counts[unit])) - self.grid.level(unit, int(self.low[unit]))
 
     def rescale(self, counts: Tensor, order: list[int]) -> Tensor:
         """One more of a unit whose elements are coarse, and all other widths scaled to what is left."""
         best, least = counts, self.left(counts)
         for u in order:
-            more = int(counts[u]) + int(self.step[u])
-            if self.still[u] or more > int(self.bank.size[u]):
+            if self.still[u] or counts[u] >= self.grid.high[u]:
                 continue
-            self.still[u], before = True, int(self.base[u])
-            self.base[u] = more
+            tie, before = self.grid.members[u], self.base
+            self.still[tie] = True
+            more = self.grid.moved(counts, u, 1)
+            self.base = self.base.clone()
+            self.base[tie] = more[tie]
             if self.fits(torch.where(self.still, self.base, self.low)):
                 trial = self.fill(*self.scale())
                 if self.left(trial) < least:
                     best, least = trial, self.left(trial)
-            self.still[u], self.base[u] = False, before
+            self.still[tie], self.base = False, before
             if least < 0.01:
                 break
         return best

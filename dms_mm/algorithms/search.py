@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,9 +14,11 @@ from ..registry import RULES, build, unknown
 from ..slimming.structure import Structure
 from ..space import SearchSpace
 from ..topk.functional import SCORES
-from .budget import Ending, fit_counts, parse_target
+from .budget import Ending, fit_counts, with_parts
 from .cost import averaged
+from .passing import Passed, legs_of, names_of, parse_budgets, retargeted
 from .schedule import Schedule
+from .strategies.structures import structure_of
 
 
 class Search:
@@ -27,13 +29,16 @@ class Search:
     Args:
         target: ``{'macs': 0.5}``; at most 1.0 is a share of the supernet, above it an absolute count per sample; or
             ``'390M'``, ``'3ms'``, ``'16MB'``, ``'40%'``. Several entries are met together. Every registered resource
-            may be named, and as ``'backbone/macs'`` that of a part.
+            may be named, and as ``'backbone/macs'`` that of a part. Lists (``{'macs': [0.5, 0.3]}``) are budgets that
+            the search passes on its way to the last one: it stays at each for a while, and what it has found there is
+            in :attr:`passed`.
         total_steps: calls of :meth:`step` in the whole search.
         rule: how what the selector trains moves: a registered name (``'balanced'``, ``'paper'``), or
             ``dict(type='BalancedRule', travel=1.5)``. Options beside those named here are the rule's, too.
         warmup: share of the steps that train weights and importance alone.
         ramp: share of the steps, after the warm-up, in which the target falls from supernet to budget (eq. 10).
         widths_only: share of the steps at the end in which the masks of blocks and heads are hard.
+        hold: share of the steps that it stays at every budget but the last; None divides what is left evenly.
         epochs: the schedule goes by so many equal parts of the steps (:class:`~.schedule.Schedule`).
         score: ``'taylor'``, ``'fisher'``, ``'snip'``, ``'index'`` or ``'l1'`` (table 6).
         decay: of the moving average of the score; 0 for the newest score alone.
@@ -41,12 +46,14 @@ class Search:
 
     Attributes:
         rule: the :class:`~.rules.Rule`.
-        targets: resource -> absolute target; of parts as ``'backbone/macs'``.
+        targets: resource -> absolute target, of the last budget; of parts as ``'backbone/macs'``.
+        budgets: those of all budgets, one after the other, and ``names``, their shares as in ``'0.30'``.
+        on_budget: called with the number of a budget that was just passed, and its structure.
         ending: what :meth:`finalize` made of the targets.
 
     Raises:
-        ValueError: unknown rule, option or resource, a target that no structure of the space reaches, or a rule that
-            can't train what the space's selector has.
+        ValueError: unknown rule, option or resource, a target that no structure of the space reaches, budgets that do
+            not fall, or a rule that can't train what the space's selector has.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Search:
         warmup: float = 0.1,
         ramp: float = 0.4,
         widths_only: float = 0.2,
+        hold: float | None = None,
         epochs: int | None = None,
         score: str = 'taylor',
         decay: float = 0.99,
@@ -69,17 +77,23 @@ class Search:
             raise unknown('score', score, [*SCORES, 'index', 'l1'])
         if not isinstance(decay, (int, float)) or not 0 <= decay <= 1:
             raise ValueError(f'decay={decay!r} of the search must be a number from 0 to 1')
-        self.schedule = Schedule(int(total_steps), warmup, ramp, widths_only, epochs)
         self.space, self.bank = space, space.bank
         self._steps = space.bank.steps, -1, 0  # tensor, its version, and its number
-        self.targets = parse_target(space, target, parts)
+        self.budgets = parse_budgets(space, with_parts(target, parts or {}))
+        self.targets = self.budgets[-1]
+        self.names = names_of(space, self.budgets)
+        self.schedule = Schedule(
+            int(total_steps), warmup, ramp, widths_only, epochs, legs_of(space, self.budgets), hold
+        )
+        self.on_budget: Callable[[int, Structure], None] = lambda number, structure: None
         self.ending: Ending | None = None
         self.total_steps = int(total_steps)
         self.score, self.decay = score, decay
         self.warmup, self.ramp, self.widths_only = warmup, ramp, widths_only
-        beside = ['warmup', 'ramp', 'widths_only', 'epochs', 'decay', 'parts', 'rule', 'score']
+        beside = ['warmup', 'ramp', 'widths_only', 'hold', 'epochs', 'decay', 'parts', 'rule', 'score']
         self.rule = build(RULES, rule, self, what='rule', beside=beside, options=options)
         self.bank.remember('held', torch.zeros_like(self.bank.hardened))  # hard in the last phase alone
+        self._passed = Passed(self, len(self.budgets) - 1)
         self.bank.trained.grad = None
         self.bank.warm.fill_(self.schedule.warms(self.steps))
         if score == 'index':
@@ -104,8 +118,10 @@ class Search:
 
     def goal(self, resource: str) -> float:
         """The scheduled target ``r_t`` (eq. 10) at the present step."""
-        full, final = float(self.space.supernet[resource]), self.targets[resource]
-        return full * (final / full) ** self.schedule.done(self.steps)
+        stops = [float(self.space.supernet[resource]), *(budget[resource] for budget in self.budgets)]
+        done = self.schedule.done(self.steps)
+        number = min(int(done), len(stops) - 2)
+        return stops[number] * (stops[number + 1] / stops[number]) ** (done - number)
 
     # -- losses
     def resource_loss(self) -> Tensor:
@@ -136,6 +152,8 @@ class Search:
                 bank.importance.copy_(self.space.l1_scores())
             if self.schedule.moves(self.steps):
                 self.rule.step(bank.chain(grad))
+                if not bank.grid.plain:
+                    bank.clamp()  # a rule need not know of bounds and ties
         bank.trained.grad = None
         steps = self.steps + 1
         bank.steps += 1
@@ -144,6 +162,8 @@ class Search:
         if self.schedule.hard(self.steps):
             self._harden_blocks_and_heads()
         bank.refresh()
+        if self._passed.number:
+            self._pass_budgets()
 
     @torch.no_grad()
     def _harden_blocks_and_heads(self) -> None:
@@ -157,6 +177,34 @@ class Search:
             for unit in moving:
                 held[unit.index] = True
                 self.bank.harden(unit.index, keep[unit.start : unit.start + unit.size])
+
+    # -- budgets on the way
+    def _pass_budgets(self) -> None:
+        """Write down the structures of budgets whose time is over; the search itself goes on as it was."""
+        for number in range(self.schedule.passed(self.steps)):
+            if number not in self._passed.done():
+                targets = self.budgets[number]
+                self._passed.add(number, fit_counts(self.space, targets, low=self.rule.lowest(targets)))
+                self.on_budget(number, self._passed.structure(number))
+
+    @property
+    def passed(self) -> dict[str, Structure]:
+        """Name of a budget, as ``'0.30'`` -> the structure that the search passed there; without the last one."""
+        return {self.names[number]: self._passed.structure(number) for number in self._passed.done()}
+
+    def retarget(self, target: Mapping[str, Any]) -> Structure:
+        """The structure of another budget, from what was learnt so far; the search and its space stay as they are.
+
+        Between two budgets that the search passed (or its present state) every unit keeps the geometric mean of what it
+        kept there, weighted by the way between them, and elements are ranked as at the upper one, where those that go
+        were still seen. Beyond them the nearest is scaled: all widths and depths by one factor, as far as bounds
+        allow, which is how the balanced rule itself goes from one target to the next. The further from a budget that
+        the search has stayed at, the more this is uniform scaling of what it found there.
+
+        Raises:
+            ValueError: a target that no structure of the space reaches, or several budgets.
+        """
+        return structure_of(self.space, retargeted(self, self._passed, target))
 
     # -- the end
     def reached(self) -> dict[str, float]:
@@ -187,16 +235,19 @@ class Search:
             keep: (N,) bool, another structure to end with (:mod:`.candidates`).
 
         Raises:
-            ValueError: ``keep`` is above a target, or no structure of the space.
+            ValueError: ``keep`` is above a target, off the grid, or no structure of the space.
         """
         if keep is not None and (keep.dtype != torch.bool or keep.shape != self.bank.keep.shape):
             raise ValueError(f'keep must be {tuple(self.bank.keep.shape)} bool, not {tuple(keep.shape)} {keep.dtype}')
+        if keep is not None:
+            self.space.check_keep(keep)
         if keep is not None and self._filled(keep) > 1:
             raise ValueError(f'keep takes {self._filled(keep):.4g} times the target')
         confidence, reached = self.confidence(), self.reached()
         by_itself = reached if keep is None else {}
         keep = self.fitted() if keep is None else keep
         self.rule.hold_confidence()
+        self.bank.get_buffer('held').logical_or_(~self.bank.hardened)
         self.bank.harden_all(keep)
         structure = self.space.structure()
         self.ending = Ending.of(self.targets, structure.resources, by_itself, structure.supernet)

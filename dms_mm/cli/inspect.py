@@ -12,6 +12,7 @@ from mmengine.config import DictAction
 from torch import nn
 
 from ..algorithms.budget import preview, with_parts
+from ..algorithms.passing import budgets_of
 from ..models.hosts import import_scope
 from ..registry import plain
 from ..space import make_searchable
@@ -101,7 +102,8 @@ def inspect(argv: list[str] | None = None) -> None:
             options = {'forward_fn': lambda m, x: m(x, mode='tensor')}
     space = make_searchable(model, torch.zeros(2, *shape), verify=args.verify, **options)
     print(space.report())
-    print(preview(space, args.target or target))
+    for budget in budgets_of(args.target or target):
+        print(preview(space, budget))
 
 
 main = tool(inspect)

@@ -13,6 +13,8 @@ COMMANDS = {
     'test': 'evaluate a checkpoint by a config',
     'slim': 'structure file + checkpoint -> slim weights, config and ONNX',
     'uniform': 'the baseline of a search: its supernet scaled uniformly to the same target',
+    'retarget': 'checkpoint of a search -> structure file of another budget, in seconds',
+    'sweep': 'retrain or evaluate the structures of all budgets: a table and a picture',
     'host': "run a tool of MMPretrain, MMDetection or MMYOLO on this project's configs",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import torch
+from mmengine.config import Config
 
 from ..engine.checkpoint import latest_checkpoint
 from ..engine.structure_loop import StructureLoop
@@ -41,6 +42,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def train(argv: list[str] | None = None) -> None:
     args = parse(argv)
     cfg = load_config(args)
+    prepare_training(cfg, args)
+    prepare_launch(cfg)
+    runner = build_runner(cfg)
+    training(runner.train)
+
+
+def prepare_training(cfg: Config, args: argparse.Namespace) -> None:
+    """Merge the command line's switches into a config, and add the hooks of this toolbox, in place."""
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
@@ -72,9 +81,6 @@ def train(argv: list[str] | None = None) -> None:
     if 'SafeCheckpointHook' not in kinds:
         hooks.append(dict(type='dms_mm.SafeCheckpointHook'))
     cfg.custom_hooks = hooks
-    prepare_launch(cfg)
-    runner = build_runner(cfg)
-    training(runner.train)
 
 
 def _check_resume(path: str) -> str:

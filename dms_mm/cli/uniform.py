@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os.path as osp
+
 from mmengine.registry import MODELS, init_default_scope
 
 from ..algorithms.budget import uniform_keep
+from ..algorithms.passing import names_of, parse_budgets
+from ..algorithms.strategies.structures import structure_of
 from .common import add_common, load_config, parser_of, tool
 
-HELP = """Scale the supernet of a search config uniformly to the config's target and write the structure file.
+HELP = """Scale the supernet of a search config uniformly to the config's target and write the structure file; of
+several budgets the last one's, and those of the others beside it (uniform_0.50.json).
 
   python tools/uniform.py configs/demo/search.py uniform.json --depth
   python tools/train.py configs/demo/retrain.py --cfg-options model.structure=uniform.json
@@ -29,11 +34,13 @@ def uniform(argv: list[str] | None = None) -> None:
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     built = MODELS.build(model)
     space = built.space
-    keep = uniform_keep(space, built.target, args.depth)
-    space.set_keep({u.name: keep[u.start : u.start + u.size] for u in space.units.values()})
-    structure = space.structure()
-    structure.save(args.out)
-    print(f'{", ".join(f"{k} {v:,}" for k, v in structure.resources.items())}; written to {args.out}')
+    budgets = parse_budgets(space, built.target)
+    stem, end = osp.splitext(args.out)
+    for name, budget in zip(names_of(space, budgets), budgets):
+        path = args.out if budget is budgets[-1] else f'{stem}_{name}{end}'
+        structure = structure_of(space, uniform_keep(space, budget, args.depth))
+        structure.save(path)
+        print(f'{", ".join(f"{k} {v:,}" for k, v in structure.resources.items())}; written to {path}')
 
 
 main = tool(uniform)

@@ -67,6 +67,26 @@ def write_results(
     runner.logger.info(f'the search cost {cost}')
 
 
+def write_passed(runner: Any, space: SearchSpace, name: str, structure: Structure) -> None:
+    """``structure_0.30.json`` and ``slim_0.30.pth``, with the present weights, of a budget that a search has just
+    passed, by the main process."""
+    if not is_main_process():
+        return
+    slim = space.slim(structure=structure).state_dict()
+    save_whole({k: v.cpu() for k, v in slim.items()}, osp.join(runner.work_dir, f'slim_{name}.pth'))
+    structure.save(osp.join(runner.work_dir, f'structure_{name}.json'))
+    found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
+    runner.logger.info(f'passed the budget of {name}: {found}; written to structure_{name}.json and slim_{name}.pth')
+
+
+def write_missing(runner: Any, passed: Mapping[str, Structure]) -> None:
+    """Structures that were passed before a run was resumed into this work directory from another one."""
+    for name, structure in passed.items():
+        path = osp.join(runner.work_dir, f'structure_{name}.json')
+        if is_main_process() and not osp.exists(path):
+            structure.save(path)
+
+
 def save_whole(value: Any, path: str) -> None:
     """A file that appears whole or not at all."""
     temporary = osp.join(osp.dirname(path), f'.{osp.basename(path)}.tmp')

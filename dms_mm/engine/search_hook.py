@@ -12,7 +12,7 @@ from mmengine.runner import IterBasedTrainLoop
 from ..algorithms.budget import preview
 from ..registry import HOOKS
 from .candidates import Candidates
-from .results import Meter, write_results
+from .results import Meter, write_missing, write_passed, write_results
 from .structure_loop import StructureLoop
 
 NOISE = 0.75  # confidence of an average of two standard errors
@@ -23,7 +23,8 @@ class DMSHook(Hook):
     """Steps a :class:`DMS` model's search after every optimizer step.
 
     Logs the present count and the scheduled target of every resource and the mean confidence of all units, and after
-    training writes to the work directory what :func:`write_results` says.
+    training writes to the work directory what :func:`write_results` says. Where the target has several budgets, their
+    structures and slim weights are written as they are passed (:func:`write_passed`).
 
     Args:
         interval: iterations between two log entries of the structure.
@@ -68,6 +69,9 @@ class DMSHook(Hook):
         # Fails for targets that no structure meets together.
         runner.logger.info(f'before the search:\n{preview(model.space, search.targets)}')
         runner.logger.info(f'{search.total_steps} steps, rule {type(search.rule).__name__}')
+        if getattr(search, 'names', [])[1:]:
+            runner.logger.info(f'budgets on the way: {", ".join(search.names)}; each is written when it is passed')
+            search.on_budget = lambda number, found: write_passed(runner, model.space, search.names[number], found)
         self.meter = Meter(runner, model.space)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -113,6 +117,7 @@ class DMSHook(Hook):
                 failed = error
         structure = model.search.finalize(keep)
         self.meter.cost.stop()
+        write_missing(runner, model.search.passed)
         write_results(runner, model.space, structure, self.meter.cost, told, model.search.ending)
         if failed is not None:
             raise RuntimeError(f'the found structure is in {runner.work_dir}; its comparison failed') from failed

@@ -16,6 +16,7 @@ from torch import nn
 
 from ..algorithms.budget import Ending, preview
 from ..algorithms.cost import BACKWARD, Cost, from_first, world_size
+from ..algorithms.passing import budgets_of
 from ..algorithms.strategies import Budget, Strategy, Task, random_keep
 from ..models.detection import tensor_forward
 from ..registry import LOOPS, STRATEGIES, build, check_options, options_of, plain, unknown
@@ -62,6 +63,10 @@ class StructureLoop(IterBasedTrainLoop):
         self.model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not hasattr(self.model, 'start_search'):
             raise ValueError(f'StructureLoop needs a DMS model, got {type(self.model).__name__}')
+        if len(budgets_of(self.model.target)) > 1:
+            raise ValueError(
+                f'a strategy takes one budget, not target={self.model.target}; searches by gradients pass several'
+            )
         self.sampled, self.metric, self.equal_iters, self.search_seed = sampled, metric, equal_iters, seed
         self.settings = repr((plain(strategy), sorted(plain(self.model.target).items()), seed, metric))
         self.held_out: Any = ()

@@ -16,4 +16,4 @@ def import_scope(scope: str | None) -> None:
         with without_noise():
             importlib.import_module(f'{scope}.utils').register_all_modules(init_default_scope=False)
         if scope == 'mmpretrain':
-            from . import heads  # noqa: F401
+            from . import elastic, heads  # noqa: F401

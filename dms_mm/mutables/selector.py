@@ -21,4 +21,7 @@ def build_selector(spec: str | Mapping[str, Any], units: Sequence[MutableUnit]) 
     bank = build(SELECTORS, spec, list(sizes), list(temperatures), list(min_keep), what='selector')
     if not isinstance(bank, TopkBank):
         raise ValueError(f'selector {type(bank).__name__} is no subclass of TopkBank')
+    first: dict[str, int] = {}
+    ties = [k if u.tie is None else first.setdefault(u.tie, k) for k, u in enumerate(units)]
+    bank.limit([u.bounds()[1] for u in units], [u.round_to for u in units], ties)
     return bank

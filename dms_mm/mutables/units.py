@@ -17,8 +17,9 @@ class MutableUnit:
     Attributes:
         name: unique in the space; the module that produces the elements, or the stage of the blocks.
         size: number of elements.
-        min_keep: fewest elements kept.
-        round_to: the final count is a multiple of it where the size allows.
+        min_keep, max_keep: fewest and most elements kept; at most all of them where the latter is None.
+        round_to: kept counts are multiples of it, or the size.
+        tie: units of one tie have equal sizes and keep equally many elements.
         index, start: place of the unit and of its first element in the bank.
     """
 
@@ -26,7 +27,9 @@ class MutableUnit:
     name: str
     size: int
     min_keep: int = 1
+    max_keep: int | None = None
     round_to: int = 1
+    tie: str | None = None
     index: int = -1
     start: int = -1
 
@@ -36,7 +39,23 @@ class MutableUnit:
         return float(self.size)
 
     def bounds(self) -> tuple[int, int]:
-        return self.min_keep, self.size
+        return self.min_keep, self.size if self.max_keep is None else min(self.size, self.max_keep)
+
+    @property
+    def grid(self) -> str:
+        """What the unit may keep, for the report; nothing where that is every count."""
+        (low, high), usual = self.bounds(), min(self.size, int(self.kind != 'depth'))
+        told = [f'{low} to {high}'] if (low, high) != (usual, self.size) or self.round_to > 1 else []
+        told += [f'by {self.round_to}'] * (self.round_to > 1)
+        told += [f'tied: {self.tie}'] * (self.tie is not None)
+        return f'  ({", ".join(told)})' if told else ''
+
+    def check(self, count: int) -> None:
+        """Raises: ValueError for a count that the unit must not keep."""
+        low, high = self.bounds()
+        if not low <= count <= high or (count != high and (count - low) % self.round_to):
+            steps = f' in steps of {self.round_to}' if self.round_to > 1 else ''
+            raise ValueError(f'unit {self.name!r} keeps {low} to {high} of its elements{steps}, not {count}')
 
 
 @UNITS.register_module(name=['ChannelUnit', 'channel'])

@@ -36,7 +36,8 @@ def find_channel_units(
         ignore: modules (or patterns of modules) whose produced channels stay fixed.
         step: channels per element (coarse search spaces, A.1.1).
         min_channels, round_to: bounds of the kept count, in channels.
-        overrides: unit name or pattern -> the same settings, ``ignore=True``, or a unit's ``type`` and its options.
+        overrides: unit name or pattern -> the same settings, ``min``, ``max``, ``tie``, ``ignore=True``, or a unit's
+            ``type`` and its options.
 
     Raises:
         ValueError: an entry of ``ignore`` or ``overrides`` matches nothing, or has an unknown setting or class.
@@ -72,7 +73,8 @@ def find_channel_units(
 
 
 def set_depth_units(units: Sequence[DepthUnit], overrides: Overrides | None = None) -> list[DepthUnit]:
-    """Depth units with the settings of their entries: ``min_blocks``, ``ignore``, or a ``type`` and its options.
+    """Depth units with the settings of their entries: ``min`` (or ``min_blocks``), ``max``, ``tie``, ``ignore``, or a
+    ``type`` and its options.
 
     Raises:
         ValueError: an entry for depth units matches none, or has an unknown setting or class.
@@ -84,8 +86,9 @@ def set_depth_units(units: Sequence[DepthUnit], overrides: Overrides | None = No
         chosen = settings_of(unit.name, DepthUnit, dict(min_blocks=unit.min_keep), given, unmatched)
         if not chosen['ignore']:
             places = dict(name=unit.name, size=unit.size, blocks=unit.blocks, carriers=unit.carriers)
-            least = min(unit.size, chosen['min_blocks'])
-            result.append(make_unit(chosen, ['min_blocks'], min_keep=least, **places))
+            least = min(unit.size, chosen['min_blocks'] if chosen['min'] is None else chosen['min'])
+            places.update(min_keep=least, max_keep=chosen['max'], tie=chosen['tie'])
+            result.append(make_unit(chosen, ['min_blocks'], **places))
     check_matched(unmatched, [u.name for u in units])
     return result
 
@@ -161,9 +164,12 @@ def _unit(
     if len(parts) < 2:
         return None
     several = width == 1 and not set(_simple(trace.elements, *trace.several).tolist()).isdisjoint(roots)
-    least = min(len(parts), max(1 + several, -(-int(settings['min_channels']) // width)))
-    multiple = max(1, int(settings['round_to']) // width)
-    places = dict(name=name, size=len(parts), min_keep=least, round_to=multiple, roots=parts)
+    fewest = settings['min_channels'] if settings['min'] is None else settings['min']
+    least = min(len(parts), max(1 + several, -(-int(fewest) // width)))
+    multiple = math.lcm(width, max(1, int(settings['round_to']))) // width
+    most = None if settings['max'] is None else min(len(parts), settings['max'] // width)
+    places = dict(name=name, size=len(parts), min_keep=least, max_keep=most, round_to=multiple, roots=parts)
+    places['tie'] = settings['tie']
     if issubclass(settings['type'], ExpertUnit):
         least = max(least, least_of(trace, roots))
         if least >= len(roots) or width > 1:

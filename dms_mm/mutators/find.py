@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ..mutables import DepthUnit, MutableUnit
+from ..mutables import DepthUnit, MutableUnit, check_ties_stay, settle_grids
 from ..tracing import IntArray, Trace
 from .blocks import close_gate, close_gates, find_depth_units
 from .channels import find_channel_units, set_depth_units
@@ -101,7 +101,9 @@ def find_again(model: nn.Module, found: Found, revision: Revision) -> Found:
             close_gate(trace.elements, gate)
     blocks = [unit for unit in found.blocks if unit.name not in revision.dropped]
     blocks = [unit for unit in (_without(unit, revision.fixed_blocks) for unit in blocks) if unit.size]
-    return _placed(model, trace, found.options, blocks, {**found.least, **revision.raised}, first=False)
+    now = _placed(model, trace, found.options, blocks, {**found.least, **revision.raised}, first=False)
+    check_ties_stay(found.units, now.units)
+    return now
 
 
 def _without(unit: DepthUnit, fixed: Sequence[str]) -> DepthUnit:
@@ -110,8 +112,11 @@ def _without(unit: DepthUnit, fixed: Sequence[str]) -> DepthUnit:
     if len(places) == unit.size:
         return unit
     blocks, carriers = [unit.blocks[k] for k in places], [unit.carriers[k] for k in places]
-    least = max(0, unit.min_keep - (unit.size - len(places)))
-    return replace(unit, size=len(places), min_keep=least, blocks=blocks, carriers=carriers)
+    gone = unit.size - len(places)
+    least, most = max(0, unit.min_keep - gone), None if unit.max_keep is None else unit.max_keep - gone
+    if most is not None and most < least:
+        raise ValueError(f'unit {unit.name!r} keeps at most {unit.max_keep} blocks, but {gone} of it must stay')
+    return replace(unit, size=len(places), min_keep=least, max_keep=most, blocks=blocks, carriers=carriers)
 
 
 def _copied(trace: Trace) -> Trace:
@@ -149,6 +154,7 @@ def _placed(
     for index, unit in enumerate(placed):
         unit.index, unit.start, start = index, start, start + unit.size
         unit.min_keep = min(unit.size, max(unit.min_keep, least.get(unit.name, 0)))
+    settle_grids(placed)
     return Found(trace, options, tuple(blocks), tuple(placed), least)
 
 

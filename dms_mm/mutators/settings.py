@@ -14,7 +14,8 @@ Overrides = Mapping[str, Mapping[str, Any]]
 Unit = TypeVar('Unit', bound=MutableUnit)
 
 # What a unit is told by the trace, and no setting.
-PLACES = {'name', 'size', 'min_keep', 'round_to', 'index', 'start', 'roots', 'blocks', 'carriers'}
+PLACES = {'name', 'size', 'min_keep', 'max_keep', 'round_to', 'tie', 'index', 'start', 'roots', 'blocks', 'carriers'}
+BOUNDS = ('min', 'max', 'tie')  # of every kind of unit
 
 
 def is_of_depth(pattern: str) -> bool:
@@ -35,7 +36,7 @@ def settings_of(
     Raises:
         ValueError: an unknown setting or class, or a class that is no subclass of ``cls``; names the nearest valid one.
     """
-    result = {**settings, 'ignore': False, 'type': cls}
+    result = {**settings, **dict.fromkeys(BOUNDS), 'ignore': False, 'type': cls}
     for pattern, entry in overrides.items():
         if not fnmatch.fnmatchcase(name, pattern):
             continue
@@ -51,18 +52,33 @@ def settings_of(
         own = [p for p in inspect.signature(kind).parameters if p not in PLACES]
         for key, value in entry.items():
             if key not in result and key not in own:
-                valid = [*settings, 'ignore', 'type', *own]
+                valid = [*settings, *BOUNDS, 'ignore', 'type', *own]
                 raise unknown('setting', key, valid, 'its settings', f' for unit {pattern!r}')
-            if key in settings and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            number = key in settings or key in ('min', 'max')
+            if number and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
                 raise ValueError(f'setting {key}={value!r} for unit {pattern!r} must be a whole number')
         result.update(entry)
         result['type'] = kind
+        result['tie'] = _tie_of(pattern, result['tie'])
+    if None not in (result['min'], result['max']) and result['min'] > result['max']:
+        raise ValueError(f'unit {name!r}: min={result["min"]} is above max={result["max"]}')
     return result
+
+
+def _tie_of(pattern: str, given: Any) -> str | None:
+    """The name of a tie: True ties what an entry matches."""
+    if given is True:
+        return pattern
+    if given in (None, False):
+        return None
+    if not isinstance(given, str):
+        raise ValueError(f'setting tie={given!r} for unit {pattern!r} must be a name, or True for all that it matches')
+    return given
 
 
 def make_unit(settings: Mapping[str, Any], known: Sequence[str], **places: Any) -> Any:
     """The unit of a ``type`` with its own options: all ``settings`` but those ``known`` to every unit."""
-    own = {k: v for k, v in settings.items() if k not in (*known, 'ignore', 'type')}
+    own = {k: v for k, v in settings.items() if k not in (*known, *BOUNDS, 'ignore', 'type')}
     return build(UNITS, settings['type'], what='unit', options={**places, **own})
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .functional import SCORES, places, segment_order, soft_mask
+from .grid import Grid
 from .leaves import Leaves, Shaped
 
 MADE_ANEW = ('mask', 'grad', 'rank', 'shift', 'differs', 'leaves')  # in every copy
@@ -80,6 +81,7 @@ class TopkBank(nn.Module):
         self.temperature: Tensor
         self.min_keep: Tensor
         self.single: Tensor
+        self.limit(self.sizes)
         self.place = float(place)
         self.remembered: set[str] = set()
         self.cut = [False] * len(self.sizes)
@@ -87,6 +89,16 @@ class TopkBank(nn.Module):
         self.begin()
         self._allocate()
         self.refresh()
+
+    def limit(self, high: Sequence[int], step: Sequence[int] | None = None, tie: Sequence[int] | None = None) -> None:
+        """Bound counts from above, round them to multiples, and tie units (:class:`~.grid.Grid`)."""
+        every = range(len(self.sizes))
+        numbers = [high, [1 for _ in every] if step is None else step, every if tie is None else tie]
+        tensors = (torch.tensor(list(n), dtype=torch.long, device=self.size.device) for n in numbers)
+        self.grid = Grid(self.size, self.min_keep, *tensors)
+        if not self.grid.plain:
+            self.clamp()
+            self.refresh()
 
     def begin(self) -> None:
         """Register what is trained, where that is not the ratio; called while the bank is made."""
@@ -215,10 +227,12 @@ class TopkBank(nn.Module):
 
     @torch.no_grad()
     def hard_counts(self, ratio: Tensor | None = None) -> Tensor:
-        """(U,) long: ``round((1 - a) N)`` within bounds, or what a hardened unit keeps."""
-        ratio = self.ratio if ratio is None else ratio
-        free = torch.round((1 - ratio.double()) * self.size).long()
-        free = torch.minimum(torch.maximum(free, self.min_keep), self.size)
+        """(U,) long: ``round((1 - a) N)`` within bounds and on the grid, or what a hardened unit keeps."""
+        free = (1 - (self.ratio if ratio is None else ratio).double()) * self.size
+        if self.grid.plain:
+            free = torch.minimum(torch.maximum(torch.round(free).long(), self.min_keep), self.size)
+        else:
+            free = self.grid.nearest(free)
         kept = torch.zeros_like(self.size).index_add(0, self.segment, self.keep.long())
         return torch.where(self.hardened, kept, free)
 
@@ -274,6 +288,7 @@ class TopkBank(nn.Module):
 
     @torch.no_grad()
     def clamp(self) -> None:
-        """What is trained back into its bounds: ratios into ``[0, 1 - k_min/N]``."""
-        high = 1 - self.min_keep.to(self.ratio.dtype) / self.size.to(self.ratio.dtype)
-        self.ratio.copy_(torch.minimum(self.ratio.clamp_min(0), high))
+        """What is trained back into its bounds: ratios into ``[1 - k_max/N, 1 - k_min/N]``, equal in a tie."""
+        size = self.size.to(self.ratio.dtype)
+        least, most = (1 - bound.to(self.ratio.dtype) / size for bound in (self.grid.high, self.min_keep))
+        self.ratio.copy_(self.grid.tied(torch.minimum(torch.maximum(self.ratio, least), most)))

@@ -45,7 +45,7 @@ def search_with(selector, rule, rank, world, path):
     model = Net().double()
     example = torch.zeros(2, 3, 16, 16, dtype=torch.float64)
     space = dms_mm.make_searchable(model, example, selector=selector).to(torch.float64)
-    finder = dms_mm.Search(space, {'macs': 0.4}, 12, rule=rule)
+    finder = dms_mm.Search(space, {'macs': [0.7, 0.4] if selector == 'topk' else 0.4}, 12, rule=rule)
     torch.manual_seed(rank)  # what is drawn must not depend on it
     wrapped = DistributedDataParallel(model) if world > 1 else model
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
@@ -62,6 +62,8 @@ def search_with(selector, rule, rank, world, path):
             masks = [torch.empty_like(space.bank.mask) for _ in range(world)]
             dist.all_gather(masks, space.bank.mask)
             assert torch.equal(*masks), 'all ranks hold the same masks at every step'
+    for name, structure in finder.passed.items():
+        structure.save(f'{path}-{name}.json')
     finder.finalize().save(f'{path}.json')
     torch.save(space.bank.trained.detach(), f'{path}.pt')
 

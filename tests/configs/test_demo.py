@@ -28,5 +28,5 @@ def test_two_steps_by_the_tool(path, tmp_path):
     kind = {'search_get': 'GET', 'search_mes': 'MES', 'search_sns': 'SNS', 'search_minmax': 'MinMaxTopk'}
     trains = getattr(selectors, kind.get(path.stem, 'TopkBank')).trains
     assert f'structure.{trains}' in state and ('structure.optimizer_begun' in state) == (
-        path.stem not in ('search', 'search_candidates')
+        path.stem not in ('search', 'search_candidates', 'search_budgets')
     )

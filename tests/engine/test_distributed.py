@@ -26,6 +26,9 @@ def test_two_processes_equal_one(tmp_path):
             assert [other.kept(n) for n in one.units] == [one.kept(n) for n in one.units], selector
             assert other == one or selector != 'topk'
         assert others[0] == others[1]
+    # The budget on the way, too.
+    passed = [dms_mm.Structure.load(tmp_path / f'topk-{n}-0.70.json') for n in ('1-0', '2-0', '2-1')]
+    assert passed[0] == passed[1] == passed[2]
 
 
 def test_norms_on_cpu_take_the_statistics_of_all_ranks(tmp_path):

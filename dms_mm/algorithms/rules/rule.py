@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from torch import Tensor
@@ -53,7 +54,11 @@ class Rule:
                 f'rule {type(self).__name__} moves the share of each unit that goes, but selector '
                 f'{type(self.bank).__name__} trains its {self.bank.trains}: take `rule="paper"`, or the selector "topk"'
             )
-        self.low: Tensor = self.bank.min_keep
+        self.low: Tensor = self.lowest(search.targets)
+
+    def lowest(self, targets: Mapping[str, float]) -> Tensor:
+        """(U,) long, fewest elements of each unit in a structure of these absolute targets."""
+        return self.bank.min_keep
 
     def step(self, task: Tensor) -> None:
         """Move what is trained once, nothing of ``bank.hardened``. Not called in the warm-up, nor after an overflow.

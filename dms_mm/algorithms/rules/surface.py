@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class Surface:
                 ratio = self.bank.ratio.detach().double().requires_grad_()
                 value = count(ratio)
                 (grad,) = torch.autograd.grad(torch.log(value), ratio)
-            shares.append((-grad * (1 - ratio.detach())).clamp_min(0))
+            shares.append(self.bank.grid.tied((-grad * (1 - ratio.detach())).clamp_min(0)))
             if len(self.counts) == 1 and not self.of_parts:
                 return shares[0]
             gaps.append(math.log(float(value.detach())) - math.log(self.goals[name]))
@@ -71,7 +72,8 @@ class Surface:
     def per_budget(self, task: Tensor) -> Tensor:
         """(U,) float64, ``d(task loss)/d(-theta)`` for each unit over its share: loss per nat of the resource."""
         even = self.share.sum() / max(len(self.share), 1)
-        return task.double() * (1 - self.bank.ratio).double() / torch.maximum(self.share, TENTH * even)
+        task = self.bank.grid.tied(task.double())
+        return task * (1 - self.bank.ratio).double() / torch.maximum(self.share, TENTH * even)
 
     def mean(self, values: Tensor) -> Tensor:
         """() mean of (U,) values of the free units, weighted by their shares; (U,) those of groups, if there are."""
@@ -93,13 +95,14 @@ class Surface:
         theta = -torch.log((1 - bank.ratio).double().clamp_min(1e-6)) + move * self.free
         # A stage that lost its last block must be able to come back, so its ratio stays just short of one.
         high = 1 - low.double().clamp_min(0.25) / bank.size.double()
+        least = 1 - bank.grid.high.double() / bank.size.double()
         still = bank.ratio.double()
 
         shift, free, names = torch.zeros_like(theta), self.free, list(self.counts)
 
         def ratio(further: float) -> Tensor:
             a = 1 - torch.exp(-(theta + torch.where(free, shift + further, shift)))
-            a = torch.minimum(a.clamp_min(0), high)
+            a = torch.minimum(torch.maximum(a, least), high)
             return torch.where(self.free, a, still)
 
         def gap(further: float) -> float:
@@ -107,7 +110,7 @@ class Surface:
             return max(math.log(float(self.counts[name](a)) / self.goals[name]) for name in names)
 
         # Units at a bound stay there for a while.
-        slope = -float((self.share * (free & (theta > 0))).sum())
+        slope = -float((self.share * (free & (theta > -torch.log1p(-least)))).sum())
         found = crossing(gap, slope)
         while self.of_parts:
             # What has no part in a budget that is met goes on until another one is, or to all that it has.
@@ -128,7 +131,7 @@ class Surface:
             with torch.enable_grad():
                 ratio = ratio.detach().requires_grad_()
                 found |= torch.autograd.grad(self.counts[name](ratio), ratio)[0] != 0
-        return found
+        return self.bank.grid.tied(found.double()) > 0
 
 
 def falling_rate(search: RunningSearch, travel: float) -> float:
@@ -154,11 +157,13 @@ class SurfaceRule(Rule):
     """
 
     def __init__(self, search: RunningSearch, travel: float, clip: float, floor: float) -> None:
+        self.travel, self.clip, self.floor = travel, clip, floor
         super().__init__(search)
-        self.travel, self.clip = travel, clip
-        self.low = floor_counts(search.space, search.targets, floor)
         self.seen = Average(self.bank, 'seen')
         self.bank.remember('confidence_held', torch.full_like(self.bank.ratio, UNSEEN, requires_grad=False))
+
+    def lowest(self, targets: Mapping[str, float]) -> Tensor:
+        return floor_counts(self.search.space, targets, self.floor)
 
     def see(self, task: Tensor) -> tuple[Surface, Tensor]:
         """The surface from here, and (U,) float64 what the task says of every unit in this step, centred."""

@@ -29,8 +29,8 @@ class DerivedBank(TopkBank):
 
     @torch.no_grad()
     def show_counts(self, counts: Tensor) -> None:
-        """Set the ratios to what ``counts`` (U,) say, within bounds."""
-        kept = torch.minimum(torch.maximum(counts, self.min_keep), self.size)
+        """Set the ratios to what ``counts`` (U,) say, within bounds, equal in a tie."""
+        kept = torch.minimum(torch.maximum(self.grid.tied(counts.double()), self.min_keep), self.grid.high)
         self.ratio.copy_(1 - kept.double() / self.size)
 
     def _summed(self, values: Tensor) -> Tensor:

@@ -102,12 +102,10 @@ def fitted(
 def _one_more(space: SearchSpace, counts: Tensor, depth: Tensor) -> Tensor | None:
     """``counts`` with a block more, in the stage that has the fewest of its own; None if all are there."""
     bank = space.bank
-    thin = torch.where(depth & ~bank.hardened & (counts < bank.size), counts / bank.size, torch.inf)
+    thin = torch.where(depth & ~bank.hardened & (counts < bank.grid.high), counts / bank.size, torch.inf)
     if not bool(torch.isfinite(thin).any()):
         return None
-    more = counts.clone()
-    more[int(thin.argmin())] += 1
-    return more
+    return bank.grid.moved(counts, int(thin.argmin()), 1)
 
 
 @torch.no_grad()
