@@ -1,4 +1,5 @@
 from .context import ResourceContext, Resources, build_resources
+from .latency import Latency
 from .macs import Macs
 from .model import ResourceModel
 from .params import Params
@@ -6,6 +7,7 @@ from .products import Products, Term
 from .resource import Resource
 
 __all__ = [
+    'Latency',
     'Macs',
     'Params',
     'Products',

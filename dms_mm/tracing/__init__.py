@@ -4,10 +4,11 @@ from .caches import forget
 from .carriers import Carriers, carriers_of
 from .dispatch import TraceError, Tracer
 from .elements import Elements, IntArray
-from .findings import Call, Cost, Entries, Gate, Numbers, Trace, Value, layer_of
+from .findings import Call, Cost, Entries, Gate, Numbers, Shaped, Slot, Step, Trace, Value, layer_of
 from .forward import names_of, trace
 from .ledger import Ledger
 from .running import call_forward, first_batch, plain_outputs, run_fake, run_meta
+from .steps import found as function_of
 
 __all__ = [
     'Call',
@@ -19,6 +20,9 @@ __all__ = [
     'IntArray',
     'Ledger',
     'Numbers',
+    'Shaped',
+    'Slot',
+    'Step',
     'Trace',
     'TraceError',
     'Tracer',
@@ -27,6 +31,7 @@ __all__ = [
     'carriers_of',
     'first_batch',
     'forget',
+    'function_of',
     'layer_of',
     'names_of',
     'plain_outputs',
