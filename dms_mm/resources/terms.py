@@ -54,6 +54,11 @@ def _terms(
     ]
 
 
+def product_terms(ownership: Ownership, dims: Sequence[Dim]) -> list[Term]:
+    """A product of dimensions, whatever block it is in."""
+    return _terms(ownership, 1.0, dims, [])
+
+
 def operator_terms(trace: Trace, ownership: Ownership, batch: int) -> list[tuple[str, list[Term]]]:
     """(module, MACs of one sample) of every operator that has any."""
     found = []
