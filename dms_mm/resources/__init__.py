@@ -1,5 +1,6 @@
 from .amounts import amount, shown
 from .context import ResourceContext, Resources, build_resources
+from .latency import Latency
 from .macs import Macs
 from .memory import ActivationBytes, CacheBytes, Memory, WeightBytes
 from .model import ResourceModel
@@ -10,6 +11,7 @@ from .resource import Resource
 __all__ = [
     'ActivationBytes',
     'CacheBytes',
+    'Latency',
     'Macs',
     'Memory',
     'Params',

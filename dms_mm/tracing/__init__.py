@@ -4,12 +4,13 @@ from .caches import forget
 from .carriers import Carriers, carriers_of
 from .dispatch import TraceError, Tracer
 from .elements import Elements, IntArray
-from .findings import Call, Cost, Entries, Gate, Numbers, Trace, Value, layer_of
+from .findings import Call, Cost, Entries, Gate, Numbers, Shaped, Slot, Step, Trace, Value, layer_of
 from .forward import names_of, trace
 from .ledger import Ledger
 from .lifetimes import Lifetimes, Operation, Piece
 from .running import call_forward, first_batch, plain_outputs, run_fake, run_meta
 from .saved import saved_by
+from .steps import found as function_of
 
 __all__ = [
     'Call',
@@ -24,6 +25,9 @@ __all__ = [
     'Numbers',
     'Piece',
     'Operation',
+    'Shaped',
+    'Slot',
+    'Step',
     'Trace',
     'TraceError',
     'Tracer',
@@ -32,6 +36,7 @@ __all__ = [
     'carriers_of',
     'first_batch',
     'forget',
+    'function_of',
     'layer_of',
     'names_of',
     'plain_outputs',

@@ -55,6 +55,44 @@ class Call:
     free: list[set[int]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Slot:
+    """Stands for the tensor of this number among the arguments of a :class:`Step`."""
+
+    place: int
+
+
+@dataclass
+class Shaped:
+    """What is kept of a tensor: its axes as :class:`Call` has them, and its dimensions in the order of memory where
+    that is not their own."""
+
+    shape: tuple[int, ...]
+    axes: Entries
+    dtype: str
+    order: tuple[int, ...] | None = None
+
+
+@dataclass
+class Step:
+    """A function of torch that the forward called, as a device runs it: attention is one.
+
+    Attributes:
+        function: its dotted name; empty if it has none.
+        given: ``(args, kwargs)`` with a :class:`Slot` for every tensor.
+        view: nothing was computed: every result lies where an input lies.
+    """
+
+    function: str
+    module: str
+    given: Any
+    inputs: list[Shaped]
+    outputs: list[Shaped] = field(default_factory=list)
+    reads: list[Value] = field(default_factory=list)
+    gives: list[Value] = field(default_factory=list)
+    view: bool = False
+
+
 @dataclass
 class Gate:
     """A block whose output is concatenated behind its own input: without it that part is a copy, and may go.
@@ -110,6 +148,7 @@ class Trace:
     experts: dict[str, IntArray] = field(default_factory=dict)  # list of modules -> which of these runs each
     multiples: list[tuple[IntArray, int]] = field(default_factory=list)  # a kernel takes so many of these at a time
     calls: list[list[Call]] = field(default_factory=list)  # one list per traced mode
+    steps: list[Step] = field(default_factory=list)  # in eval mode: what a device is asked to run
     normed: dict[str, tuple[str, int]] = field(
         default_factory=dict
     )  # direction of a weight_norm -> gain, its dimension

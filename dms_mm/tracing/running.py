@@ -21,6 +21,7 @@ from .modules import module_stack
 from .process import same_process
 from .setting import movable_fakes, plain_operators, quiet
 from .state import State, duplicate
+from .steps import Steps
 
 Forward = Callable[..., Any]
 
@@ -53,6 +54,7 @@ def run_fake(
         mode,
         _decided(tracer, training),
         Asked(tracer.ledger, tracer.lives) if tracer.on_call is None else contextlib.nullcontext(),
+        Steps(tracer) if tracer.ledger.record_costs and tracer.on_call is None else contextlib.nullcontext(),
         tracer,
     ):
         model.train(training)

@@ -1,0 +1,26 @@
+"""Latency, measured on a device of one's own: the table, what it is a table of, and the resource made of it."""
+
+from .operators import EAGER, Operator, Operators, find_operators
+from .program import Action, Argument, Program, Size, size_of
+from .resource import KINDS, Latency
+from .table import BACKENDS, Correction, ModelTime, OperatorTimes, Table, TableError
+
+__all__ = [
+    'BACKENDS',
+    'EAGER',
+    'KINDS',
+    'Action',
+    'Argument',
+    'Correction',
+    'Latency',
+    'ModelTime',
+    'Operator',
+    'OperatorTimes',
+    'Operators',
+    'Program',
+    'Size',
+    'Table',
+    'TableError',
+    'find_operators',
+    'size_of',
+]

@@ -1,0 +1,123 @@
+"""One or several functions of torch that a device runs as one, as plain values: which functions, of tensors of which
+sizes, and how the sizes follow what the units keep.
+
+A *dimension* is a whole number, or ``[kind, n]``: ``['b', n]`` is ``n`` times the batch, ``['v', n]`` the count of the
+variable ``n``, ``['bv', n]`` that times the batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+Size = int | list[Any]
+
+# What multiplies matrices: a device spends its time otherwise there than where it moves memory.
+PRODUCTS = set(
+    'conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear bilinear matmul __matmul__ mm bmm '
+    'addmm baddbmm addbmm einsum scaled_dot_product_attention multi_head_attention_forward lstm gru rnn_tanh rnn_relu '
+    'lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell'.split()
+)
+# What compilers put into the kernel of what came before.
+FUSED = set(
+    'batch_norm relu relu_ relu6 silu gelu sigmoid sigmoid_ tanh tanh_ hardtanh hardswish hardsigmoid leaky_relu elu '
+    'selu softplus mish prelu clamp clamp_ clip add add_ __iadd__ sub sub_ mul mul_ __imul__ div div_ neg exp sqrt '
+    'rsqrt square abs pow'.split()
+)
+
+
+@dataclass
+class Argument:
+    """A tensor that a program is given.
+
+    Attributes:
+        order: dimensions from the outermost in memory to the innermost, None for as they are counted.
+        constant: it follows from parameters alone.
+    """
+
+    dims: list[Size]
+    dtype: str
+    order: list[int] | None = None
+    constant: bool = False
+
+
+@dataclass
+class Action:
+    """A function with its arguments: ``{'t': k}`` is the k-th tensor of the program, ``{'r': [j, k]}`` the k-th result
+    of its j-th action, ``{'torch': name}`` a dtype or the like, ``{'torch': 'device'}`` where it
+    runs, ``{'shape': k}`` the shape of its k-th result, ``{'b': n}`` n times the batch, ``{'seq': [...]}`` a tuple or list."""
+
+    function: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    results: list[list[Size]] = field(default_factory=list)  # dimensions
+
+    @property
+    def name(self) -> str:
+        return self.function.rpartition('.')[2]
+
+
+@dataclass
+class Program:
+    """
+    Attributes:
+        sizes: of the variables, in the supernet.
+    """
+
+    actions: list[Action]
+    arguments: list[Argument]
+    sizes: list[int]
+
+    def digest(self) -> str:
+        """Equal programs have equal ones."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    @property
+    def kind(self) -> str:
+        return 'product' if any(action.name in PRODUCTS for action in self.actions) else 'other'
+
+    def told(self) -> str:
+        """For people: functions, and the shape of what they start from."""
+        names = '+'.join(action.name for action in self.actions)
+        shapes = ' '.join(shape_told(a.dims, self.sizes) for a in self.arguments[:2])
+        return f'{names} of {shapes}'.strip()
+
+    def tensors(self) -> list[list[Size]]:
+        """Dimensions of what is read, and of the results."""
+        return [a.dims for a in self.arguments] + [dims for action in self.actions[-1:] for dims in action.results]
+
+    @property
+    def shared(self) -> int | None:
+        """Of more than two variables the one that every tensor has which has any: the heads of an attention."""
+        per_tensor = [variables_in(dims) for dims in self.tensors()]
+        common = set.intersection(*(v for v in per_tensor if v)) if any(per_tensor) else set()
+        return min(common) if len(self.sizes) > 2 and common else None
+
+    def coordinates(self, sizes: Sequence[int]) -> list[float]:
+        """What the table of this program goes by: the sizes of one or two variables. Of more the shared one, and how
+        many values are read and written (for one of it)."""
+        if len(self.sizes) <= 2:
+            return [float(size) for size in sizes]
+        shared = self.shared
+        ones = [1 if v == shared else size for v, size in enumerate(sizes)]
+        extent = float(sum(math.prod(size_of(d, ones, 1) for d in dims) for dims in self.tensors()))
+        return [extent] if shared is None else [float(sizes[shared]), extent]
+
+
+def size_of(dim: Size, sizes: Sequence[int], batch: int) -> int:
+    if isinstance(dim, int):
+        return dim
+    kind, n = dim
+    return {'b': batch * n, 'v': sizes[n] if kind != 'b' else 0, 'bv': batch * sizes[n] if kind != 'b' else 0}[kind]
+
+
+def variables_in(dims: Sequence[Size]) -> set[int]:
+    return {d[1] for d in dims if isinstance(d, list) and d[0] != 'b'}
+
+
+def shape_told(dims: Sequence[Size], sizes: Sequence[int]) -> str:
+    return '(' + ', '.join('B' if d == ['b', 1] else str(size_of(d, sizes, 1)) for d in dims) + ')'
