@@ -3,10 +3,11 @@
 from .operators import EAGER, Operator, Operators, find_operators
 from .program import Action, Argument, Program, Size, size_of
 from .resource import KINDS, Latency
-from .table import BACKENDS, Correction, ModelTime, OperatorTimes, Table, TableError
+from .table import BACKENDS, Backend, Correction, ModelTime, OperatorTimes, Table, TableError
 
 __all__ = [
     'BACKENDS',
+    'Backend',
     'EAGER',
     'KINDS',
     'Action',

@@ -34,7 +34,7 @@ class Grids(nn.Module):
 
     def __init__(self, points: Sequence[Sequence[Sequence[float]]], values: Sequence[np.ndarray]) -> None:
         super().__init__()
-        axes = [[*map(list, lines), [0.0]][:2] for lines in points]
+        axes = [[*map(list, lines), [0.0], [0.0]][:2] for lines in points]
         tables = [
             np.asarray(v, dtype=np.float64).reshape([len(line) for line in lines]) for v, lines in zip(values, axes)
         ]

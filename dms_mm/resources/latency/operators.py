@@ -31,12 +31,15 @@ class Operator:
         coordinates: per axis of its table, the terms of the count that it goes by: one or two dimensions, or how much
             is read and written where there are more.
         blocks: bank's elements of the blocks that it goes with.
+        units: of every variable of the program the unit that makes it up and how many positions an element has, None
+            where several units do.
     """
 
     program: Program
     module: str
     coordinates: list[list[Term]]
     blocks: list[int]
+    units: list[tuple[int, int] | None]
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -117,6 +120,7 @@ class _Reader:
         self.variables: dict[bytes, int] = {}
         self.sizes: list[int] = []
         self.terms: list[list[Term]] = []
+        self.units: list[tuple[int, int] | None] = []
         self.extent: list[list[tuple[int | None, Dim]]] = []
 
     def operator(self, steps: list[Step], blocks: list[int]) -> Operator:
@@ -138,7 +142,7 @@ class _Reader:
             actions.append(self.action(step, slots, results))
             made.update({value: (j, k) for k, value in enumerate(step.gives)})
         program = Program(actions, arguments, self.sizes)
-        return Operator(program, steps[0].module, self.coordinates(program), blocks)
+        return Operator(program, steps[0].module, self.coordinates(program), blocks, self.units)
 
     def coordinates(self, program: Program) -> list[list[Term]]:
         """The same as of the program, as terms."""
@@ -222,7 +226,12 @@ class _Reader:
         if key not in self.variables:
             self.variables[key] = len(self.sizes)
             self.sizes.append(size // over)
-            self.terms.append(product_terms(self.ownership, 1.0, [(size // over, owner[: size // over])], []))
+            owner = owner[: size // over]
+            self.terms.append(product_terms(self.ownership, 1.0, [(size // over, owner)], []))
+            elements, counts = np.unique(owner, return_counts=True)
+            units = np.unique(self.ownership.units[elements]) if elements[0] >= 0 else []
+            alone = owner.shape[1] == 1 and len(units) == 1 and (counts == counts[0]).all()
+            self.units.append((int(units[0]), int(counts[0])) if alone else None)
         return self.variables[key]
 
 

@@ -12,9 +12,10 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 Size = int | list[Any]
+Kind = Literal['product', 'other']
 
 # What multiplies matrices: a device spends its time otherwise there than where it moves memory.
 PRODUCTS = set(
@@ -47,9 +48,10 @@ class Argument:
 
 @dataclass
 class Action:
-    """A function with its arguments: ``{'t': k}`` is the k-th tensor of the program, ``{'r': [j, k]}`` the k-th result
-    of its j-th action, ``{'torch': name}`` a dtype or the like, ``{'torch': 'device'}`` where it
-    runs, ``{'shape': k}`` the shape of its k-th result, ``{'b': n}`` n times the batch, ``{'seq': [...]}`` a tuple or list."""
+    """A function with its arguments, where dicts of one entry stand for what JSON has not: ``{'t': k}`` for the k-th
+    tensor of the program, ``{'r': [j, k]}`` for the k-th result of its j-th action, ``{'shape': k}`` for its own
+    shape, ``{'b': n}`` for n times the batch, ``{'torch': name}`` for a dtype or the like (``device`` is where it
+    runs), ``{'seq': [...]}`` for a tuple or list."""
 
     function: str
     args: list[Any]
@@ -77,7 +79,7 @@ class Program:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         return 'product' if any(action.name in PRODUCTS for action in self.actions) else 'other'
 
     def told(self) -> str:

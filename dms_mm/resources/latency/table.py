@@ -10,13 +10,16 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .program import Kind
+
 FORMAT = 'dms_mm.latency'
 VERSION = 1
-BACKENDS = ('eager', 'compile', 'onnxruntime')
+Backend = Literal['eager', 'compile', 'onnxruntime']
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 Seconds = Annotated[float, Field(ge=0, lt=1e6)]
 Factor = Annotated[float, Field(ge=0, lt=1e6)]
@@ -42,7 +45,7 @@ class OperatorTimes(_Strict):
     """
 
     name: str
-    kind: Literal['product', 'other']
+    kind: Kind
     points: Annotated[list[list[Point]], Field(max_length=2)] = []
     seconds: list[Seconds] = []
     spread: list[Factor] = []
@@ -92,7 +95,7 @@ class Table(_Strict):
     format: Literal['dms_mm.latency'] = 'dms_mm.latency'
     version: Literal[1] = 1
     model: str
-    backend: Literal['eager', 'compile', 'onnxruntime']
+    backend: Backend
     device: str
     device_name: str
     batch: Annotated[int, Field(ge=1)]
