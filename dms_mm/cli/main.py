@@ -11,6 +11,7 @@ COMMANDS = {
     'inspect': "what can be searched in a model, and why the rest can't",
     'train': 'search, retrain or pretrain by a config',
     'test': 'evaluate a checkpoint by a config',
+    'measure': 'a table of latencies on this device, for searches with a latency as target',
     'slim': 'structure file + checkpoint -> slim weights, config and ONNX',
     'uniform': 'the baseline of a search: its supernet scaled uniformly to the same target',
     'retarget': 'checkpoint of a search -> structure file of another budget, in seconds',

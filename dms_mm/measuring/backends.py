@@ -15,6 +15,7 @@ from torch import nn
 from ..resources.latency import Program
 from .onnx_runtime import OnnxProgram, empty_session, exported, session_of
 from .running import Runner, in_turn
+from .timing import CLOCKS, seconds_of
 
 Call = Callable[[], Any]
 
@@ -28,8 +29,12 @@ class Eager:
 
     most = 32  # copies of a program, that take turns
 
-    def __init__(self, device: str, batch: int, threads: int) -> None:
-        self.device, self.batch, self.threads = device, batch, threads
+    def __init__(self, device: str, batch: int, threads: int, clock: str = 'wall') -> None:
+        self.device, self.batch, self.threads, self.clock = device, batch, threads, clock
+
+    def seconds(self, call: Call, patience: float) -> list[float]:
+        """Times of a call."""
+        return seconds_of(call, self.threads, patience, self.clock)
 
     def program(self, program: Program, copies: int = 1) -> Callable[[Sequence[int]], Call]:
         """From sizes of the variables to a call.
@@ -90,8 +95,8 @@ class OnnxRuntime(Eager):
 
     most = 8  # each of them is a session
 
-    def __init__(self, device: str, batch: int, threads: int) -> None:
-        super().__init__(device, batch, threads)
+    def __init__(self, device: str, batch: int, threads: int, clock: str = 'wall') -> None:
+        super().__init__(device, batch, threads, clock)
         try:
             import onnx  # noqa: F401
             import onnxruntime
@@ -122,7 +127,7 @@ def _keys(argument: Any) -> set[str]:
     return set(argument) if isinstance(argument, dict) else set()
 
 
-def make_backend(name: str, device: str, batch: int, threads: int) -> Eager:
+def make_backend(name: str, device: str, batch: int, threads: int, clock: str = 'wall') -> Eager:
     """
     Raises:
         ValueError: no such backend or device here.
@@ -134,7 +139,9 @@ def make_backend(name: str, device: str, batch: int, threads: int) -> Eager:
         raise ValueError(f'device {device!r}: it is cpu or cuda')
     if device == 'cuda' and not torch.cuda.is_available():
         raise ValueError('device cuda: torch sees no GPU here')
-    return kinds[name](device, batch, threads)
+    if clock not in CLOCKS or (clock == 'cpu' and (device != 'cpu' or threads != 1)):
+        raise ValueError(f'clock {clock!r}: it is wall, or cpu for one thread on the cpu')
+    return kinds[name](device, batch, threads, clock)
 
 
 def device_name(device: str) -> str:

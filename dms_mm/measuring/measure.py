@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from ..space import SearchSpace
 from .backends import Call, Eager, device_name, make_backend
 from .models import fitted, parts_of, random_structure, slim_of
 from .points import sizes_of
-from .timing import seconds_of, summary
+from .timing import summary
 
 MULTIPLE = {'cpu': 8, 'cuda': 32}
 ASIDE = 1 << 20  # seeds of the models for the correction begin here; those from 0 on are for whoever checks it
@@ -49,6 +49,7 @@ def measure(
     device: str = 'cpu',
     batch: int = 1,
     threads: int | None = None,
+    clock: Literal['wall', 'cpu'] = 'wall',
     points: int = 7,
     models: int = 12,
     patience: float = 0.02,
@@ -63,6 +64,7 @@ def measure(
         model: a name, for messages.
         batch: samples of one forward.
         threads: default: those that torch takes.
+        clock: ``cpu`` leaves out what others take from a shared machine; for one thread on a CPU.
         points: counts of one axis, where there are two; twice as many where there is one.
         models: whole models, the correction's.
         patience: seconds for one point; fifty times that for a whole model.
@@ -72,17 +74,17 @@ def measure(
         TableError: ``out`` is a table of something else. ValueError: no such backend or device.
     """
     threads = threads or torch.get_num_threads()
-    runner = make_backend(backend, device, batch, threads)
+    runner = make_backend(backend, device, batch, threads, clock)
     context = space.counters.context
     operators = find_operators(context.trace, context.ownership, context.batch, backend).found
     distinct = {o.digest: o for o in operators}
     table = Table(
         model=model or type(space.model).__name__, backend=backend, device=device, device_name=device_name(device),
-        batch=batch, threads=threads, versions=runner.versions(),
+        batch=batch, threads=threads, clock=clock, versions=runner.versions(),
     )  # fmt: skip
     table = _resumed(table, distinct, Path(out))
     with torch.no_grad(), _steady(), Progress('measuring operators', len(distinct)) as progress:
-        overhead = summary(seconds_of(runner.nothing(), threads, patience))[0]
+        overhead = summary(runner.seconds(runner.nothing(), patience))[0]
         for digest, operator in distinct.items():
             if digest not in table.operators:
                 table.operators[digest] = times_of(operator, space, runner, points, patience, overhead)
@@ -99,7 +101,7 @@ def _resumed(table: Table, distinct: dict[str, Operator], out: Path) -> Table:
     if not out.exists():
         return table
     before = Table.load(out)
-    for field in ('model', 'backend', 'device', 'device_name', 'batch', 'threads', 'versions'):
+    for field in ('model', 'backend', 'device', 'device_name', 'batch', 'threads', 'clock', 'versions'):
         old, new = getattr(before, field), getattr(table, field)
         if old != new:
             raise TableError(f'{out} was measured with {field} {old!r}, not {new!r}; choose another --out')
@@ -136,7 +138,7 @@ def _measure_models(
             if k >= len(table.models):
                 keep = random_structure(space, ASIDE + k)
                 call = model_call(space, keep, example, runner, forward)
-                seconds, spread = summary(seconds_of(call, runner.threads, patience))
+                seconds, spread = summary(runner.seconds(call, patience))
                 parts, launches = parts_of(space, bare, keep)
                 table.models.append(ModelTime(parts=parts, launches=launches, seconds=seconds, spread=spread))
                 table.save(out)
@@ -180,7 +182,7 @@ def times_of(
         make = runner.program(program, copies_of(program, space.model))
         for order in (grid, grid[::-1]):
             for sizes in order:
-                times[sizes] += seconds_of(make(sizes), runner.threads, patience / 2)
+                times[sizes] += runner.seconds(make(sizes), patience / 2)
     except Exception as error:  # whatever its function raises
         return result.model_copy(update=dict(note=f'{type(error).__name__}: {error}'[:300]))
     found = {tuple(program.coordinates(sizes)): summary(seconds, overhead) for sizes, seconds in times.items()}

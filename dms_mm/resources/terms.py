@@ -41,7 +41,7 @@ def _choices(ownership: Ownership, size: int, owner: np.ndarray) -> list[tuple[f
     return result
 
 
-def product_terms(
+def _terms(
     ownership: Ownership, factor: float, dims: Sequence[tuple[int, np.ndarray | None]], blocks: list[int]
 ) -> list[Term]:
     """One product of dimensions as terms without compound dimensions."""
@@ -52,6 +52,11 @@ def product_terms(
         (factor * math.prod(f for f, _ in pick), [d for _, part in pick for d in part], blocks)
         for pick in itertools.product(*choices)
     ]
+
+
+def product_terms(ownership: Ownership, dims: Sequence[Dim]) -> list[Term]:
+    """A product of dimensions, whatever block it is in."""
+    return _terms(ownership, 1.0, dims, [])
 
 
 def operator_terms(trace: Trace, ownership: Ownership, batch: int) -> list[tuple[str, list[Term]]]:
@@ -67,7 +72,7 @@ def operator_terms(trace: Trace, ownership: Ownership, batch: int) -> list[tuple
         if trace.decisions:
             # What would go to an expert that is gone goes to another one, of the same width.
             blocks = [element for element in blocks if element not in experts]
-        found.append((cost.module, product_terms(ownership, cost.factor / batch, dims, blocks)))
+        found.append((cost.module, _terms(ownership, cost.factor / batch, dims, blocks)))
     return found
 
 
@@ -86,9 +91,7 @@ def state_terms(
         owners = [ownership.owner(ids) for ids in trace.params[name]] if name in trace.params else [None] * x.ndim
         dims = list(zip(x.shape, owners))
         places = [ownership.blocks_of(other) for other in trace.names.get(name, (name,))]
-        found.append(
-            (name, [term for blocks in any_lives(places) for term in product_terms(ownership, 1.0, dims, blocks)])
-        )
+        found.append((name, [term for blocks in any_lives(places) for term in _terms(ownership, 1.0, dims, blocks)]))
     return found
 
 

@@ -152,7 +152,7 @@ class _Reader:
         extent = [
             term
             for dims in self.extent
-            for term in product_terms(self.ownership, 1.0, [d for v, d in dims if v is None or v != shared], [])
+            for term in product_terms(self.ownership, [d for v, d in dims if v is None or v != shared])
         ]
         return [extent] if shared is None else [self.terms[shared], extent]
 
@@ -216,7 +216,7 @@ class _Reader:
             return None
         owner = np.stack(columns, 1)
         try:
-            product_terms(self.ownership, 1.0, [(len(owner), owner)], [])
+            product_terms(self.ownership, [(len(owner), owner)])
         except NotImplementedError:
             return None  # counts that nothing here can tell: as in the supernet
         return owner
@@ -227,7 +227,7 @@ class _Reader:
             self.variables[key] = len(self.sizes)
             self.sizes.append(size // over)
             owner = owner[: size // over]
-            self.terms.append(product_terms(self.ownership, 1.0, [(size // over, owner)], []))
+            self.terms.append(product_terms(self.ownership, [(size // over, owner)]))
             elements, counts = np.unique(owner, return_counts=True)
             units = np.unique(self.ownership.units[elements]) if elements[0] >= 0 else []
             alone = owner.shape[1] == 1 and len(units) == 1 and (counts == counts[0]).all()

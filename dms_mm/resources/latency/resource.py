@@ -41,6 +41,7 @@ class Latency(Resource):
     """
 
     integer = False
+    unit = 's'
     offset: Tensor
     launch: Tensor
     factors: Tensor
@@ -64,7 +65,7 @@ class Latency(Resource):
         name = 'the table of latencies' if isinstance(table, Table) else f'latency table {table}'
         _check(self.table, name, dict(backend=backend, device=device, batch=batch, threads=threads))
         operators = find_operators(context.trace, context.ownership, context.batch, self.table.backend)
-        _check_operators(self.table, name, operators)
+        _check_operators(self.table, name, operators, context.batch)
         correction = self.table.correction if corrected else Correction()
         if correction is None:
             raise TableError(f'{name} is not finished; go on with `dms measure` and the same --out')
@@ -134,7 +135,7 @@ def _check(table: Table, name: str, wanted: Mapping[str, Any]) -> None:
             raise TableError(f'{name} is for {field} {has!r}, not {value!r}; `dms measure --{field} {value}` makes one')
 
 
-def _check_operators(table: Table, name: str, operators: Operators) -> None:
+def _check_operators(table: Table, name: str, operators: Operators, batch: int) -> None:
     missing = {o.digest: o for o in operators.found if o.digest not in table.operators}
     if missing:
         first = next(iter(missing.values()))
@@ -142,4 +143,5 @@ def _check_operators(table: Table, name: str, operators: Operators) -> None:
             f'{name} ({table.told()}) lacks {len(missing)} of the {len({o.digest for o in operators.found})} operators '
             f'of this model, {first.program.told()} in {first.module!r} is the first: it was measured for another '
             'model, another input or by another release; measure this one with `dms measure`'
+            + (' (and trace it with two samples or more)' if batch == 1 else '')
         )

@@ -89,6 +89,7 @@ class Table(_Strict):
     """
     Attributes:
         device: ``cpu`` or ``cuda``; ``device_name`` is what the machine says that it is.
+        clock: ``cpu`` for the time of the process alone.
         versions: of what runs the model.
     """
 
@@ -100,6 +101,7 @@ class Table(_Strict):
     device_name: str
     batch: Annotated[int, Field(ge=1)]
     threads: Annotated[int, Field(ge=1)]
+    clock: Literal['wall', 'cpu'] = 'wall'
     versions: dict[str, str]
     operators: dict[str, OperatorTimes] = {}
     models: list[ModelTime] = []
