@@ -49,7 +49,7 @@ def measure(argv: list[str] | None = None) -> None:
     model, shape, options, call = architecture_of(args)
     # As a search traces it, whatever batch is measured.
     example = torch.zeros(2, *shape)
-    space = make_searchable(model, example, verify='shapes', forward_fn=call, **{**options, 'verify': 'shapes'})
+    space = make_searchable(model, example, **{**options, 'forward_fn': call, 'verify': 'shapes'})
     table = measure_space(
         space, example, args.out, model=args.config, backend=args.backend, device=args.device, batch=args.batch,
         threads=args.threads, clock=args.clock, points=args.points, models=args.models, patience=args.patience,

@@ -174,11 +174,9 @@ def times_of(
     """Times of one operator over its grid, twice: once there and once back, so that what drifts evens out."""
     program = operator.program
     result = OperatorTimes(name=program.told(), kind=program.kind)
-    units = list(space.units.values())
-    steps = [1 if u is None else u[1] * units[u[0]].round_to for u in operator.units]
-    grid = sizes_of(program, points, MULTIPLE[runner.device], steps)
-    times: dict[tuple[int, ...], list[float]] = {sizes: [] for sizes in grid}
     try:
+        grid = sizes_of(operator, space, points, MULTIPLE[runner.device])
+        times: dict[tuple[int, ...], list[float]] = {sizes: [] for sizes in grid}
         make = runner.program(program, copies_of(program, space.model))
         for order in (grid, grid[::-1]):
             for sizes in order:

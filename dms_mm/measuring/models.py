@@ -31,8 +31,8 @@ def random_structure(space: SearchSpace, seed: int) -> Tensor:
             keep[unit.start : unit.start + unit.size] = torch.randperm(unit.size, generator=generator) < count
             continue
         share = scale * math.exp(0.4 * float(torch.randn((), generator=generator)))
-        count = round(share * unit.size / unit.round_to) * unit.round_to
-        keep[unit.start : unit.start + min(max(count, low), high)] = True
+        count = min(max(math.ceil(share * unit.size / unit.round_to) * unit.round_to, low), high)
+        keep[unit.start : unit.start + count] = True
     return keep.to(space.bank.keep.device)
 
 

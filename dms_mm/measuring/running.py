@@ -48,11 +48,11 @@ class Runner:
         copies = copies if weight >= TELLING else 1
         return [first, *(cls(program, sizes, batch, device, first) for _ in range(copies - 1))]
 
-    def _shape(self, dims: Sequence[Size]) -> list[int]:
+    def shape(self, dims: Sequence[Size]) -> list[int]:
         return [size_of(d, self.sizes, self.batch) for d in dims]
 
     def _tensor(self, argument: Argument) -> Tensor:
-        shape = self._shape(argument.dims)
+        shape = self.shape(argument.dims)
         dtype = getattr(torch, argument.dtype.removeprefix('torch.'))
         order = argument.order or list(range(len(shape)))
         within = [shape[d] for d in order]
@@ -79,7 +79,7 @@ class Runner:
             if kind == 'seq':
                 return tuple(value(v) for v in what)
             if kind == 'shape':
-                return self._shape(action.results[what])
+                return self.shape(action.results[what])
             if kind == 'b':
                 return what * self.batch
             return torch.device(self.device) if what == 'device' else getattr(torch, what)

@@ -30,6 +30,7 @@ class Operator:
     Attributes:
         coordinates: per axis of its table, the terms of the count that it goes by: one or two dimensions, or how much
             is read and written where there are more.
+        variables: the count of every variable of the program, as terms.
         blocks: bank's elements of the blocks that it goes with.
         units: of every variable of the program the unit that makes it up and how many positions an element has, None
             where several units do.
@@ -38,6 +39,7 @@ class Operator:
     program: Program
     module: str
     coordinates: list[list[Term]]
+    variables: list[list[Term]]
     blocks: list[int]
     units: list[tuple[int, int] | None]
     digest: str = field(init=False)
@@ -142,7 +144,7 @@ class _Reader:
             actions.append(self.action(step, slots, results))
             made.update({value: (j, k) for k, value in enumerate(step.gives)})
         program = Program(actions, arguments, self.sizes)
-        return Operator(program, steps[0].module, self.coordinates(program), blocks, self.units)
+        return Operator(program, steps[0].module, self.coordinates(program), self.terms, blocks, self.units)
 
     def coordinates(self, program: Program) -> list[list[Term]]:
         """The same as of the program, as terms."""
