@@ -34,24 +34,34 @@ class Steps(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        tensors = [] if getattr(func, '__name__', '') == '__get__' else tensors_of((args, kwargs))
-        inputs = [self._shaped(x) for x in tensors]
-        reads = [self.tracer.values.of(x) for x in tensors]
+        if getattr(func, '__name__', '') == '__get__':
+            return func(*args, **kwargs)
+        # Other modes would be told whatever is looked at here.
+        with torch._C.DisableTorchFunction():
+            tensors = tensors_of((args, kwargs))
+            inputs = [self._shaped(x) for x in tensors]
+            reads = [self.tracer.values.of(x) for x in tensors]
         out = func(*args, **kwargs)
-        results = tensors_of(out)
+        with torch._C.DisableTorchFunction():
+            self._note(func, args, kwargs, tensors, inputs, reads, tensors_of(out))
+        return out
+
+    def _note(
+        self, func: Any, args: Any, kwargs: Any, tensors: list[Any], inputs: list[Shaped], reads: list[Value],
+        results: list[Any],
+    ) -> None:  # fmt: skip
         # What tries a module on numbers meanwhile makes real tensors.
         if not any(isinstance(x, FakeTensor) for x in results) or name_of(func) in SILENT:
-            return out
+            return
         given = template((args, dict(kwargs)), iter(range(len(tensors))))
         step = Step(name_of(func), self.ledger.where(), given, inputs)
         step.outputs = [self._shaped(x) for x in results]
         step.reads, step.gives = reads, [self.tracer.values.of(x) for x in results]
         step.view = _looked_at(tensors, reads, results, step.gives)
         self.ledger.trace.steps.append(step)
-        return out
 
     def _shaped(self, x: Any) -> Shaped:
-        shape = tuple(int(s) for s in x.shape)
+        shape = tuple(map(int, x.shape))
         axes = list(Ledger.entries(x))
         if not axes and self.tracer.suspended:
             axes = self._given(shape)
