@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -175,20 +176,45 @@ def times_of(
     program = operator.program
     result = OperatorTimes(name=program.told(), kind=program.kind)
     try:
-        grid = sizes_of(operator, space, points, MULTIPLE[runner.device])
-        times: dict[tuple[int, ...], list[float]] = {sizes: [] for sizes in grid}
-        make = runner.program(program, copies_of(program, space.model))
-        for order in (grid, grid[::-1]):
-            for sizes in order:
-                times[sizes] += runner.seconds(make(sizes), patience / 2)
+        times = _timed(operator, space, runner, points, patience)
     except Exception as error:  # whatever its function raises
         return result.model_copy(update=dict(note=f'{type(error).__name__}: {error}'[:300]))
     found = {tuple(program.coordinates(sizes)): summary(seconds, overhead) for sizes, seconds in times.items()}
-    lines = [sorted(set(axis)) for axis in zip(*found)]
-    places = _product(lines)
+    lines = [sorted({point[axis] for point in found}) for axis in range(len(operator.coordinates))]
+    places = list(itertools.product(*lines))
+    filled = [found[p] if p in found else _nearest(found, p) for p in places]
     return result.model_copy(
-        update=dict(points=lines, seconds=[found[p][0] for p in places], spread=[found[p][1] for p in places])
+        update=dict(points=lines, seconds=[seconds for seconds, _ in filled], spread=[spread for _, spread in filled])
     )
+
+
+def _timed(
+    operator: Operator, space: SearchSpace, runner: Eager, points: int, patience: float
+) -> dict[tuple[int, ...], list[float]]:
+    """Times at every point of the grid at which the operator runs, if it does in the supernet's size."""
+    program = operator.program
+    grid = sizes_of(operator, space, points, MULTIPLE[runner.device])
+    make = runner.program(program, copies_of(program, space.model))
+    times: dict[tuple[int, ...], list[float]] = {tuple(program.sizes): []}
+    failed: set[tuple[int, ...]] = set()
+    for order in (grid[::-1], grid):
+        for sizes in order:
+            try:
+                if sizes not in failed:
+                    times.setdefault(sizes, []).extend(runner.seconds(make(sizes), patience / 2))
+            except Exception:
+                # Some functions refuse the smallest sizes, which slim models then have not either.
+                if sizes == tuple(program.sizes):
+                    raise
+                failed.add(sizes)
+                times.pop(sizes, None)
+    return times
+
+
+def _nearest(found: dict[tuple[float, ...], tuple[float, float]], place: tuple[float, ...]) -> tuple[float, float]:
+    """What the smallest of the larger points takes; there is always one, the whole."""
+    larger = [point for point in found if all(a >= b for a, b in zip(point, place))]
+    return found[min(larger, key=math.prod)]
 
 
 def copies_of(program: Program, model: nn.Module) -> int:
@@ -196,10 +222,3 @@ def copies_of(program: Program, model: nn.Module) -> int:
     weights = sum(x.numel() for x in model.parameters())
     own = sum(math.prod(size_of(d, program.sizes, 1) for d in a.dims) for a in program.arguments if a.constant)
     return math.ceil(weights / own) if own else 1
-
-
-def _product(lines: Sequence[Sequence[float]]) -> list[tuple[float, ...]]:
-    places: list[tuple[float, ...]] = [()]
-    for line in lines:
-        places = [(*place, value) for place in places for value in line]
-    return places

@@ -14,6 +14,7 @@ from ..algorithms.strategies.structures import untouched
 from ..resources.latency import KINDS, Correction, Latency, ModelTime
 from ..space import SearchSpace
 
+LEAST = 0.1  # factor of a kind: what counts for nothing could not be searched
 PULL = 0.01  # towards the bare sum, beside relative errors of models: what few of them don't tell stays as it is
 
 
@@ -69,7 +70,8 @@ def fitted(models: Sequence[ModelTime]) -> Correction:
     weight = math.sqrt(PULL * len(models) / len(prior))
     rows = np.concatenate([columns * scale / seconds[:, None], weight * np.eye(len(prior))])
     wanted = np.concatenate([np.ones(len(models)), weight * prior])
-    x = _non_negative(rows, wanted) * scale
+    low = np.array([0.0, 0.0, LEAST, LEAST])
+    x = (low + _non_negative(rows, wanted - rows @ low)) * scale
     correction = Correction(
         offset=float(x[0]), launch=float(x[1]), factors={kind: float(f) for kind, f in zip(KINDS, x[2:])}
     )

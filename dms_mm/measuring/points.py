@@ -50,7 +50,7 @@ def sizes_of(operator: Operator, space: SearchSpace, most: int, multiple: int) -
     program = operator.program
     units = list(space.units.values())
     steps = [1 if u is None else u[1] * units[u[0]].round_to for u in operator.units]
-    if len(program.sizes) > 2:
+    if program.joint:
         return _together(operator, space, most)
     most = most if len(program.sizes) == 2 else 2 * most
     lines = [points_of(n, most, multiple, step) for n, step in zip(program.sizes, steps)]
@@ -59,8 +59,8 @@ def sizes_of(operator: Operator, space: SearchSpace, most: int, multiple: int) -
 
 @torch.no_grad()
 def _together(operator: Operator, space: SearchSpace, most: int) -> list[tuple[int, ...]]:
-    """Of more than two variables, which may depend on each other (heads, what each has, and both together): what they
-    are if all units keep the same share, those of the shared variable a share of their own.
+    """Of joint variables, which may depend on each other (heads, what each has, and both together): what they are if
+    all units keep the same share, those of the shared variable a share of their own.
 
     Raises:
         ValueError: no grid comes of it.

@@ -55,6 +55,8 @@ class Steps(TorchFunctionMode):
             return
         given = template((args, dict(kwargs)), iter(range(len(tensors))))
         step = Step(name_of(func), self.ledger.where(), given, inputs)
+        if self.tracer.suspended:
+            _carry(results, tensors, inputs)
         step.outputs = [self._shaped(x) for x in results]
         step.reads, step.gives = reads, [self.tracer.values.of(x) for x in results]
         step.view = _looked_at(tensors, reads, results, step.gives)
@@ -64,7 +66,7 @@ class Steps(TorchFunctionMode):
         shape = tuple(map(int, x.shape))
         axes = list(Ledger.entries(x))
         if not axes and self.tracer.suspended:
-            axes = self._given(shape)
+            axes = getattr(x, '_dms_carried', None) or self._given(shape)
         return Shaped(shape, axes, str(x.dtype), order_of(x))
 
     def _given(self, shape: tuple[int, ...]) -> Any:
@@ -118,6 +120,23 @@ def found(name: str) -> Callable[..., Any] | None:
     for part in name.split('.')[1:]:
         value = getattr(value, part, None)
     return value if callable(value) else None
+
+
+def _carry(results: Sequence[Any], tensors: Sequence[Any], inputs: Sequence[Shaped]) -> None:
+    """Inside of a module that is traced as one: the axes of what lies like an input that has them, or is shaped so."""
+    known = [(x, shaped) for x, shaped in zip(tensors, inputs) if shaped.axes]
+    for out in results:
+        for x, shaped in known:
+            if tuple(out.shape) == shaped.shape:
+                out._dms_carried = shaped.axes
+                break
+            if out.untyped_storage()._cdata != x.untyped_storage()._cdata:
+                continue
+            # The same dimensions in another order: of one length, and as far apart.
+            places = {(int(n), int(s)): d for d, (n, s) in enumerate(zip(out.shape, out.stride())) if n > 1}
+            at = {d: places.get((n, int(x.stride(d)))) for d, n in enumerate(shaped.shape)}
+            axes = [(tuple(at[d] for d in dims), ids) for dims, ids in shaped.axes]
+            out._dms_carried = [(dims, ids) for dims, ids in axes if None not in dims]
 
 
 def _looked_at(tensors: Sequence[Any], reads: Sequence[Value], results: Sequence[Any], gives: Sequence[Value]) -> bool:

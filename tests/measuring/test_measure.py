@@ -104,14 +104,14 @@ def test_points_grow_from_the_fewest_to_all_and_stay_on_the_grid(size):
         assert sum(n % 8 == 0 for n in found) >= 7 and any(n % 8 == 1 and n - 1 in found for n in found[1:])
 
 
-def test_more_than_two_sizes_follow_from_their_units_and_make_a_grid():
+def test_joint_sizes_follow_from_their_units_and_make_a_grid():
     torch.manual_seed(0)
     vit = timm.create_model('vit_tiny_patch16_224', img_size=32, depth=1, num_classes=7)
     space = dms_mm.make_searchable(vit, torch.rand(2, 3, 32, 32), verify=False)
     tried = 0
     for operator in operators_of(space).found:
         program = operator.program
-        if len(program.sizes) < 3:
+        if not program.joint:
             continue
         found = [tuple(program.coordinates(sizes)) for sizes in sizes_of(operator, space, 4, 8)]
         lines = [sorted({point[axis] for point in found}) for axis in range(len(operator.coordinates))]
@@ -180,6 +180,29 @@ def ones_of(space):
     return torch.tensor(space.bank.sizes, dtype=torch.float64), masks
 
 
+@pytest.mark.parametrize('fewest', [1, 5, 40])
+def test_sizes_that_a_function_refuses_take_what_the_next_larger_ones_do(fewest):
+    class Refusing:
+        device = 'cpu'
+
+        def program(self, program, copies):
+            return lambda sizes: sizes
+
+        def seconds(self, sizes, patience):
+            if min(sizes) < fewest:
+                raise ValueError('too small')
+            return [float(sum(sizes))]
+
+    space = searchable()
+    operator = next(o for o in operators_of(space).found if o.program.sizes == [32, 48])
+    times = room.times_of(operator, space, Refusing(), 7, 0.0, 0.0)
+    if fewest > 32:
+        assert times.note == 'ValueError: too small' and not times.seconds
+        return
+    for place, seconds in zip(itertools.product(*times.points), times.seconds, strict=True):
+        assert seconds == sum(place) and min(place) >= fewest
+
+
 def test_a_correction_is_found_again_and_never_negative():
     generator = np.random.default_rng(0)
     true = Correction(offset=2e-4, launch=3e-6, factors=dict(product=1.4, other=0.7))
@@ -194,7 +217,7 @@ def test_a_correction_is_found_again_and_never_negative():
     # Times that fall where the sums grow ask for negative numbers, and get none.
     twisted = [m.model_copy(update=dict(seconds=1e-6 / m.seconds)) for m in models]
     found = fitted(twisted)
-    assert min(found.offset, found.launch, *found.factors.values()) >= 0
+    assert min(found.offset, found.launch) >= 0 and min(found.factors.values()) >= 0.1
     assert fitted([]) == Correction()
 
 

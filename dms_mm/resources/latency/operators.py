@@ -28,8 +28,7 @@ class Operator:
     """A program where it stands in the model.
 
     Attributes:
-        coordinates: per axis of its table, the terms of the count that it goes by: one or two dimensions, or how much
-            is read and written where there are more.
+        coordinates: of its program, per axis of its table, as terms.
         variables: the count of every variable of the program, as terms.
         blocks: bank's elements of the blocks that it goes with.
         units: of every variable of the program the unit that makes it up and how many positions an element has, None
@@ -123,6 +122,7 @@ class _Reader:
         self.sizes: list[int] = []
         self.terms: list[list[Term]] = []
         self.units: list[tuple[int, int] | None] = []
+        self.made_of: list[set[int]] = []
         self.extent: list[list[tuple[int | None, Dim]]] = []
 
     def operator(self, steps: list[Step], blocks: list[int]) -> Operator:
@@ -144,11 +144,15 @@ class _Reader:
             actions.append(self.action(step, slots, results))
             made.update({value: (j, k) for k, value in enumerate(step.gives)})
         program = Program(actions, arguments, self.sizes)
+        others = [set().union(*(m for j, m in enumerate(self.made_of) if j != v)) for v in range(len(self.made_of))]
+        alone = {v for v, units in enumerate(self.made_of) if units.isdisjoint(others[v])}
+        program.joint = len(self.sizes) > 2 or len(alone) < len(self.sizes)
+        program.shared = min(program.common() & alone, default=None) if program.joint else None
         return Operator(program, steps[0].module, self.coordinates(program), self.terms, blocks, self.units)
 
     def coordinates(self, program: Program) -> list[list[Term]]:
         """The same as of the program, as terms."""
-        if len(self.terms) <= 2:
+        if not program.joint:
             return self.terms
         shared = program.shared
         extent = [
@@ -182,7 +186,7 @@ class _Reader:
 
     def dims(self, x: Shaped, value: Value, counts: bool) -> list[Size]:
         """The dimensions of a tensor; what is read or written ``counts`` in the extent."""
-        samples = self._samples(x.shape) if value in self.batched else None
+        samples = self._samples(x) if value in self.batched else None
         result: list[Size] = []
         plain: list[tuple[int | None, Dim]] = []
         for d, size in enumerate(x.shape):
@@ -199,11 +203,15 @@ class _Reader:
             self.extent.append(plain)
         return result
 
-    def _samples(self, shape: tuple[int, ...]) -> int | None:
-        """The dimension of the samples: the first, times heads or windows, or one of just as many."""
-        if shape and shape[0] % self.batch == 0:
+    def _samples(self, x: Shaped) -> int | None:
+        """The dimension of the samples: the outermost in memory if it is as long, or the first, times heads or windows,
+        or any that is."""
+        outer = x.order[0] if x.order else 0
+        if x.shape and x.shape[outer] == self.batch:
+            return outer
+        if x.shape and x.shape[0] % self.batch == 0:
             return 0
-        return next((d for d, size in enumerate(shape) if size == self.batch), None)
+        return next((d for d, size in enumerate(x.shape) if size == self.batch), None)
 
     def _owner(self, x: Shaped, dim: int) -> np.ndarray | None:
         """(n, K) elements of each position, None where none can go."""
@@ -231,9 +239,10 @@ class _Reader:
             owner = owner[: size // over]
             self.terms.append(product_terms(self.ownership, [(size // over, owner)]))
             elements, counts = np.unique(owner, return_counts=True)
-            units = np.unique(self.ownership.units[elements]) if elements[0] >= 0 else []
-            alone = owner.shape[1] == 1 and len(units) == 1 and (counts == counts[0]).all()
-            self.units.append((int(units[0]), int(counts[0])) if alone else None)
+            units = set(self.ownership.units[elements[elements >= 0]].tolist())
+            even = owner.shape[1] == 1 and elements[0] >= 0 and len(units) == 1 and (counts == counts[0]).all()
+            self.units.append((min(units), int(counts[0])) if even else None)
+            self.made_of.append(units)
         return self.variables[key]
 
 

@@ -68,11 +68,16 @@ class Program:
     """
     Attributes:
         sizes: of the variables, in the supernet.
+        joint: they are more than two, or depend on each other.
+        shared: of such variables the one that every tensor has which has any, and that depends on no other: heads of an
+            attention.
     """
 
     actions: list[Action]
     arguments: list[Argument]
     sizes: list[int]
+    joint: bool = False
+    shared: int | None = None
 
     def digest(self) -> str:
         """Equal programs have equal ones."""
@@ -92,22 +97,19 @@ class Program:
         """Dimensions of what is read, and of the results."""
         return [a.dims for a in self.arguments] + [dims for action in self.actions[-1:] for dims in action.results]
 
-    @property
-    def shared(self) -> int | None:
-        """Of more than two variables the one that every tensor has which has any: the heads of an attention."""
-        per_tensor = [variables_in(dims) for dims in self.tensors()]
-        common = set.intersection(*(v for v in per_tensor if v)) if any(per_tensor) else set()
-        return min(common) if len(self.sizes) > 2 and common else None
-
     def coordinates(self, sizes: Sequence[int]) -> list[float]:
-        """What the table of this program goes by: the sizes of one or two variables. Of more the shared one, and how
+        """What the table of this program goes by: the sizes of its variables. Of joint ones the shared one, and how
         many values are read and written (for one of it)."""
-        if len(self.sizes) <= 2:
+        if not self.joint:
             return [float(size) for size in sizes]
-        shared = self.shared
-        ones = [1 if v == shared else size for v, size in enumerate(sizes)]
+        ones = [1 if v == self.shared else size for v, size in enumerate(sizes)]
         extent = float(sum(math.prod(size_of(d, ones, 1) for d in dims) for dims in self.tensors()))
-        return [extent] if shared is None else [float(sizes[shared]), extent]
+        return [extent] if self.shared is None else [float(sizes[self.shared]), extent]
+
+    def common(self) -> set[int]:
+        """Variables that every tensor has which has any."""
+        per_tensor = [found for dims in self.tensors() if (found := variables_in(dims))]
+        return set.intersection(*per_tensor) if per_tensor else set()
 
 
 def size_of(dim: Size, sizes: Sequence[int], batch: int) -> int:
