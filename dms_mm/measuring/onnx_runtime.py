@@ -47,7 +47,7 @@ def session_of(proto: Any, inputs: Sequence[Tensor], device: str, threads: int) 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is tried at other sizes may fail
     providers = ['CUDAExecutionProvider' if device == 'cuda' else 'CPUExecutionProvider']
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=providers)
     given = {i.name: x.detach().cpu().contiguous().numpy() for i, x in zip(session.get_inputs(), inputs)}

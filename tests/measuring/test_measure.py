@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,6 +262,18 @@ def test_calls_take_turns_and_times_are_summed_up():
 def test_what_is_not_there_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         make_backend(*options)
+
+
+@pytest.mark.slow
+def test_the_command_takes_the_config_of_a_search_whose_table_is_not_there_yet(tmp_path, capsys):
+    from dms_mm.cli.measure import main
+
+    path = tmp_path / 'table.json'
+    config = Path(__file__).parents[2] / 'configs/demo/search.py'
+    args = [str(config), '--out', str(path), '--threads', '1', '--points', '2', '--models', '2', '--patience', '0.0001']
+    named = ['model.space.resources.latency.type=Latency', f'model.space.resources.latency.table={path}']
+    assert main([*args, '--cfg-options', *named]) == 0, capsys.readouterr().err
+    assert Table.load(path).model == str(config)
 
 
 def test_the_command_writes_a_table_and_tells_of_it(tmp_path, capsys):
