@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..algorithms.strategies.structures import untouched
-from ..resources.latency import KINDS, Correction, Latency, ModelTime
+from ..resources.latency import KINDS, Correction, Kind, Latency, ModelTime
 from ..space import SearchSpace
 
 LEAST = 0.1  # factor of a kind: what counts for nothing could not be searched
@@ -46,7 +46,7 @@ def slim_of(space: SearchSpace, keep: Tensor) -> nn.Module:
 
 
 @torch.no_grad()
-def parts_of(space: SearchSpace, latency: Latency, keep: Tensor) -> tuple[dict[str, float], float]:
+def parts_of(space: SearchSpace, latency: Latency, keep: Tensor) -> tuple[dict[Kind, float], float]:
     """Sums of the operators' times by kind, and the number of functions that are called."""
     masks = keep.double()
     kept = torch.zeros(len(space.bank.sizes), dtype=torch.float64, device=keep.device)
@@ -54,7 +54,7 @@ def parts_of(space: SearchSpace, latency: Latency, keep: Tensor) -> tuple[dict[s
     return dict(zip(KINDS, parts.tolist())), float(launches)
 
 
-def predicted(correction: Correction, parts: dict[str, float], launches: float) -> float:
+def predicted(correction: Correction, parts: dict[Kind, float], launches: float) -> float:
     factors = sum(correction.factors.get(kind, 1.0) * seconds for kind, seconds in parts.items())
     return correction.offset + correction.launch * launches + factors
 
@@ -65,12 +65,13 @@ def fitted(models: Sequence[ModelTime]) -> Correction:
         return Correction()
     seconds = np.array([max(m.seconds, 1e-12) for m in models])
     columns = np.array([[1.0, m.launches, *(m.parts.get(kind, 0.0) for kind in KINDS)] for m in models])
-    scale = np.array([seconds.mean(), seconds.mean() / max(columns[:, 1].mean(), 1e-12), 1.0, 1.0])
-    prior = np.array([0.0, 0.0, 1.0, 1.0])
+    kinds = [1.0] * len(KINDS)
+    scale = np.array([seconds.mean(), seconds.mean() / max(columns[:, 1].mean(), 1e-12), *kinds])
+    prior = np.array([0.0, 0.0, *kinds])
     weight = math.sqrt(PULL * len(models) / len(prior))
     rows = np.concatenate([columns * scale / seconds[:, None], weight * np.eye(len(prior))])
     wanted = np.concatenate([np.ones(len(models)), weight * prior])
-    low = np.array([0.0, 0.0, LEAST, LEAST])
+    low = LEAST * prior
     x = (low + _non_negative(rows, wanted - rows @ low)) * scale
     correction = Correction(
         offset=float(x[0]), launch=float(x[1]), factors={kind: float(f) for kind, f in zip(KINDS, x[2:])}

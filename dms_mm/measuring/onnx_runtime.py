@@ -89,7 +89,11 @@ class OnnxProgram:
         return self._checked(exported(module, module.inputs(), optimize=False), module)
 
     def _checked(self, proto: Any, module: ProgramModule) -> Call:
-        call = session_of(proto, module.inputs(), self.device, self.threads)
+        from onnxscript import optimizer, rewriter
+
+        # As the exporter does with whole models: a bias that is computed keeps the runtime from its fast layouts.
+        optimized = rewriter.rewrite(optimizer.optimize(proto))
+        call = session_of(optimized, module.inputs(), self.device, self.threads)
         with torch.no_grad():
             wanted = [tuple(x.shape) for x in tree_flatten(module(*module.inputs()))[0]]
         got = [tuple(x.shape()) for x in call().get_outputs()]

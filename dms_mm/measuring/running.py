@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..resources.latency import Action, Argument, Program, Size, size_of
+from ..resources.latency import GROUPS, Action, Argument, Program, Size, size_of
 from ..tracing import function_of
 
 TELLING = 1 << 15  # bytes of weights from which on it matters where they are
-GROUPS = 6  # place of `groups` among the arguments of a convolution, transposed or not
 
 
 class Runner:

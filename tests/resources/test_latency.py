@@ -164,7 +164,7 @@ def test_whole_models_correct_what_adds_up():
     parts, launches = bare.parts(sizes, ones)
     assert launches == len(space.plan.trace.steps)
     assert float(bare.value(sizes, ones)) == pytest.approx(float(parts.sum()))
-    assert float(right.value(sizes, ones)) == pytest.approx(float(1e-4 + 1e-6 * launches + 2 * parts[0] + parts[1] / 2))
+    assert float(right.value(sizes, ones)) == pytest.approx(float(1e-4 + 1e-6 * launches + 2 * parts[0] + parts[2] / 2))
 
 
 def test_tables_of_one_and_two_axes_are_met_at_their_points_and_between():

@@ -12,10 +12,11 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Size = int | list[Any]
-Kind = Literal['product', 'other']
+Kind = Literal['product', 'depthwise', 'other']  # 'depthwise': any convolution in groups
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # What multiplies matrices: a device spends its time otherwise there than where it moves memory.
 PRODUCTS = set(
@@ -23,6 +24,7 @@ PRODUCTS = set(
     'addmm baddbmm addbmm einsum scaled_dot_product_attention multi_head_attention_forward lstm gru rnn_tanh rnn_relu '
     'lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell'.split()
 )
+GROUPS = 6  # place of `groups` among the arguments of a convolution, transposed or not
 # What compilers put into the kernel of what came before.
 FUSED = set(
     'batch_norm relu relu_ relu6 silu gelu sigmoid sigmoid_ tanh tanh_ hardtanh hardswish hardsigmoid leaky_relu elu '
@@ -62,6 +64,13 @@ class Action:
     def name(self) -> str:
         return self.function.rpartition('.')[2]
 
+    @property
+    def groups(self) -> int:
+        """Of a convolution, in the supernet."""
+        if not self.name.startswith('conv'):
+            return 1
+        return int(self.args[GROUPS] if len(self.args) > GROUPS else self.kwargs.get('groups', 1))
+
 
 @dataclass
 class Program:
@@ -85,7 +94,11 @@ class Program:
 
     @property
     def kind(self) -> Kind:
-        return 'product' if any(action.name in PRODUCTS for action in self.actions) else 'other'
+        """What a correction takes together."""
+        products = [action for action in self.actions if action.name in PRODUCTS]
+        if any(action.groups > 1 for action in products):
+            return 'depthwise'
+        return 'product' if products else 'other'
 
     def told(self) -> str:
         """For people: functions, and the shape of what they start from."""

@@ -16,9 +16,8 @@ from ..products import Products, Term
 from ..resource import Resource
 from .grid import Grids, monotone
 from .operators import Operators, find_operators
+from .program import KINDS
 from .table import Correction, Table, TableError
-
-KINDS = ('product', 'other')
 
 
 @RESOURCES.register_module()
@@ -111,7 +110,7 @@ class Latency(Resource):
         return any(products.needs_masks for products in (self.counts, self.there, self.launches))
 
     def parts(self, kept: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """(2,) float64, the sums of the operators' times of every kind, and () how many functions are called."""
+        """(K,) float64, the sums of the operators' times of every kind, and () how many functions are called."""
         counts = self.counts(kept, masks)
         times = self.grids(counts.index_select(0, self.first), counts.index_select(0, self.second))
         times = times * self.there(kept, masks).index_select(0, self.gone)

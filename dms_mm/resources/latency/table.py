@@ -14,7 +14,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .program import Kind
+from .program import KINDS, Kind
 
 FORMAT = 'dms_mm.latency'
 VERSION = 1
@@ -70,7 +70,7 @@ class ModelTime(_Strict):
         launches: functions that it calls.
     """
 
-    parts: dict[str, Seconds]
+    parts: dict[Kind, Seconds]
     launches: Factor
     seconds: Seconds
     spread: Factor
@@ -81,7 +81,7 @@ class Correction(_Strict):
 
     offset: Seconds = 0.0
     launch: Seconds = 0.0
-    factors: dict[str, Factor] = {'product': 1.0, 'other': 1.0}
+    factors: dict[Kind, Factor] = dict.fromkeys(KINDS, 1.0)
     error: Factor = 0.0  # median over the models that it was fitted to, relative
 
 
