@@ -12,16 +12,15 @@ from ..resources import Products
 from ..resources.latency import Operator
 from ..space import SearchSpace
 
-# Shares of the whole, the most telling first; ``True`` for one step more than the multiple there.
-MARKS = [
-    (1 / 2, False), (1 / 4, False), (3 / 4, False), (1 / 2, True), (1 / 8, False), (1 / 4, True), (3 / 8, False),
-    (7 / 8, False), (5 / 8, False), (3 / 4, True), (1 / 16, False), (1 / 8, True), (1 / 32, False), (7 / 8, True),
-]  # fmt: skip
+# Shares of the whole, the most telling first.
+MARKS = (1 / 2, 1 / 4, 3 / 4, 1 / 8, 3 / 8, 7 / 8, 5 / 8, 1 / 16, 1 / 32)
 
 
 def points_of(size: int, most: int, multiple: int, step: int = 1) -> list[int]:
-    """Growing counts from the fewest to ``size``, at most ``most`` of them: at multiples of what the device likes, and
-    one step above some of those, where its time jumps.
+    """Growing counts from the fewest to ``size``, at most ``most`` of them.
+
+    Where all that is ever kept are multiples of what the device likes, they are such. Else nearly no count is one, and
+    such a one may be far from what its neighbours take: points lie on both sides of multiples, where time jumps.
 
     Args:
         multiple: 8, 16 or 32.
@@ -31,13 +30,14 @@ def points_of(size: int, most: int, multiple: int, step: int = 1) -> list[int]:
     if math.ceil(size / step) <= most:
         return [*range(least, size, step), size]
     wide = math.lcm(multiple, step)
+    sides = (0,) if step % multiple == 0 else (step, -step)
+    wanted = [] if step % multiple == 0 else [(size - 1) // step * step]
+    wanted += [round(share * size / wide) * wide + side for share in MARKS for side in sides]
+    wanted += [round(share * size / step) * step for share in MARKS]
     found = {least, size}
-    for share, above in MARKS:
-        near = round(share * size / wide) * wide + (step if above else 0)
-        if not least < near < size:
-            near = round(share * size / step) * step
-        if least < near < size and len(found) < most:
-            found.add(near)
+    for count in wanted:
+        if least < count < size and len(found) < most:
+            found.add(count)
     return sorted(found)
 
 
