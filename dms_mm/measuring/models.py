@@ -23,18 +23,20 @@ def random_structure(space: SearchSpace, seed: int) -> Tensor:
     """(N,) bool: a random structure. Widths are log-normal about a common scale that is spread over all sizes, depths
     uniform over what their units allow."""
     generator = torch.Generator().manual_seed(seed)
-    keep = torch.zeros(len(space.bank.segment), dtype=torch.bool)
+    bank, units = space.bank, list(space.units.values())
     scale = math.exp(math.log(8) * (float(torch.rand((), generator=generator)) - 1))
-    for unit in space.units.values():
+    counts = []
+    for unit in units:
         low, high = unit.bounds()
         if unit.kind == 'depth':
-            count = int(torch.randint(low, high + 1, (), generator=generator))
-            keep[unit.start : unit.start + unit.size] = torch.randperm(unit.size, generator=generator) < count
-            continue
-        share = scale * math.exp(0.4 * float(torch.randn((), generator=generator)))
-        count = min(max(math.ceil(share * unit.size / unit.round_to) * unit.round_to, low), high)
-        keep[unit.start : unit.start + count] = True
-    return keep.to(space.bank.keep.device)
+            counts.append(float(torch.randint(low, high + 1, (), generator=generator)))
+        else:
+            counts.append(scale * math.exp(0.4 * float(torch.randn((), generator=generator))) * unit.size)
+    keep = torch.zeros(len(bank.segment), dtype=torch.bool)
+    for unit, count in zip(units, bank.grid.nearest(torch.tensor(counts, device=bank.size.device)).tolist()):
+        order = torch.randperm(unit.size, generator=generator) if unit.kind == 'depth' else torch.arange(unit.size)
+        keep[unit.start : unit.start + unit.size] = order < count
+    return keep.to(bank.keep.device)
 
 
 def slim_of(space: SearchSpace, keep: Tensor) -> nn.Module:
