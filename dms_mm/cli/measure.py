@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from ..measuring import measure as measure_space
+from ..models.example import example_of
 from ..resources.latency import BACKENDS, Table
 from ..space import make_searchable
 from .architecture import architecture_of
@@ -46,10 +45,11 @@ def measure(argv: list[str] | None = None) -> None:
     for name, least in (('batch', 1), ('points', 2), ('models', 2)):
         if getattr(args, name) < least:
             raise ValueError(f'--{name} {getattr(args, name)}: it is at least {least}')
-    model, shape, options, call = architecture_of(args)
-    # As a search traces it, whatever batch is measured.
-    example = torch.zeros(2, *shape)
-    space = make_searchable(model, example, **{**options, 'forward_fn': call, 'verify': 'shapes'})
+    subject = architecture_of(args)
+    # As a search traces it, whatever batch is measured; tables that it reads are not there yet.
+    example, call = example_of(subject.model, subject.shape), subject.call
+    options = {**subject.options, 'resources': None, 'forward_fn': call, 'verify': 'shapes'}
+    space = make_searchable(subject.model, example, **options)
     table = measure_space(
         space, example, args.out, model=args.config, backend=args.backend, device=args.device, batch=args.batch,
         threads=args.threads, clock=args.clock, points=args.points, models=args.models, patience=args.patience,

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_flatten
 from ..models import SlimModel
 from ..models.build import build_architecture
 from ..models.checkpoint import read_checkpoint
+from ..models.example import example_of
 from ..models.slim import trial
 from ..slimming import Structure, build_slim
 from .common import add_common, load_config, tool
@@ -128,7 +129,9 @@ def slim(argv: list[str] | None = None) -> None:
     if args.hf:
         _write_hf(model, cfg, args.hf)
     if args.onnx:
-        example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+        example = example_of(model, shape)
+        if example.is_floating_point():
+            example = torch.rand(example.shape, generator=torch.Generator().manual_seed(0))
         worst = export_onnx(TensorForward(model), example, osp.join(args.out, 'model.onnx'))
         print(f'model.onnx agrees with the slim model to {worst:.1e} of the largest output in ONNX Runtime')
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import dms_mm
-from dms_mm.cli.inspect import LIBRARIES, main
+from dms_mm.cli.architecture import LIBRARIES
+from dms_mm.cli.inspect import main
 from dms_mm.cli.main import COMMANDS
 from dms_mm.cli.main import main as dms
 

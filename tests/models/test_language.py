@@ -11,6 +11,7 @@ transformers = pytest.importorskip('transformers')
 from torch.nn import functional as F  # noqa: E402, N812
 
 from builders.texts import TEXTS, tokenizer_in  # noqa: E402
+from dms_mm.cli.inspect import inspect  # noqa: E402
 from dms_mm.cli.slim import slim  # noqa: E402
 from dms_mm.cli.test import test as evaluate  # noqa: E402
 from dms_mm.cli.train import train  # noqa: E402
@@ -65,8 +66,10 @@ def perplexity_by_hand(model, rows):
     return math.exp(total / count)
 
 
-def test_search_slim_and_perplexity(tmp_path):
+def test_search_slim_and_perplexity(tmp_path, capsys):
     config = config_file(tmp_path, tokenizer_in(tmp_path / 'tokenizer'))
+    inspect([config, '--verify', 'shapes'])
+    assert 'uniform scaling meets all targets' in capsys.readouterr().out
     train([config])
     structure = Structure.load(tmp_path / 'search/structure.json')
     assert 0.59 < structure.resources['params'] / structure.supernet['params'] <= 0.6
