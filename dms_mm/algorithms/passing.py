@@ -102,10 +102,13 @@ def names_of(space: SearchSpace, budgets: Sequence[Mapping[str, float]]) -> list
 class Passed:
     """What a search remembers of the budgets that it has passed; kept in the bank, and so in checkpoints."""
 
-    def __init__(self, search: Learnt, number: int) -> None:
+    def __init__(self, search: Learnt, budgets: Sequence[Mapping[str, float]]) -> None:
         self.search, self.space, self.bank = search, search.space, search.space.bank
-        self.number = number
+        self.number = number = len(budgets) - 1
+        self.goals = [list(budget.values()) for budget in budgets[:number]]
         if number:
+            none = torch.zeros(number, len(budgets[0]), dtype=torch.float64)
+            self.bank.remember('passed_goals', none)
             ratio, importance = self.bank.ratio.detach(), self.bank.importance
             self.bank.remember('passed', torch.zeros(number, dtype=torch.bool))
             self.bank.remember('passed_ratio', torch.zeros_like(ratio).repeat(number, 1))
@@ -113,8 +116,11 @@ class Passed:
             self.bank.remember('passed_keep', torch.zeros_like(self.bank.keep).repeat(number, 1))
 
     def done(self) -> list[int]:
-        """The budgets that are passed."""
-        return self.bank.get_buffer('passed').nonzero().flatten().tolist() if self.number else []
+        """The budgets that are passed; what an earlier search remembers of others is none of them."""
+        if not self.number:
+            return []
+        passed, goals = self.bank.get_buffer('passed').tolist(), self.bank.get_buffer('passed_goals').tolist()
+        return [k for k in range(self.number) if passed[k] and goals[k] == self.goals[k]]
 
     @torch.no_grad()
     def add(self, number: int, keep: Tensor) -> None:
@@ -122,6 +128,8 @@ class Passed:
         self.bank.get_buffer('passed_ratio')[number] = self.bank.ratio.detach()
         self.bank.get_buffer('passed_importance')[number] = self.bank.importance
         self.bank.get_buffer('passed_keep')[number] = keep
+        goals = self.bank.get_buffer('passed_goals')
+        goals[number] = goals.new_tensor(self.goals[number])
         self.bank.get_buffer('passed')[number] = True
 
     def structure(self, number: int) -> Structure:

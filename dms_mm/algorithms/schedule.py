@@ -41,10 +41,10 @@ class Schedule:
                 raise ValueError(f'{name}={value!r} of the search must be a number from 0 to 1')
         if self.hold is not None and not (isinstance(self.hold, (int, float)) and 0 <= self.hold <= 1):
             raise ValueError(f'hold={self.hold!r} of the search must be a number from 0 to 1')
-        if len(self.legs) > 1 and self.warmup + self.window > 1 + 1e-9:
+        if len(self.legs) > 1 and self.warmup + self.window + self.widths_only > 1 + 1e-9:
             raise ValueError(
-                f'warmup {self.warmup:g}, ramp {self.ramp:g} and {len(self.legs) - 1} times hold {self.held:g} are '
-                'more than all steps of the search'
+                f'warmup {self.warmup:g}, ramp {self.ramp:g}, {len(self.legs) - 1} times hold {self.held:g} and '
+                f'widths_only {self.widths_only:g} are more than all steps of the search'
             )
         if self.total_steps < 1:
             raise ValueError('total_steps must be at least 1')

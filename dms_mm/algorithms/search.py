@@ -93,7 +93,7 @@ class Search:
         beside = ['warmup', 'ramp', 'widths_only', 'hold', 'epochs', 'decay', 'parts', 'rule', 'score']
         self.rule = build(RULES, rule, self, what='rule', beside=beside, options=options)
         self.bank.remember('held', torch.zeros_like(self.bank.hardened))  # hard in the last phase alone
-        self._passed = Passed(self, len(self.budgets) - 1)
+        self._passed = Passed(self, self.budgets)
         self.bank.trained.grad = None
         self.bank.warm.fill_(self.schedule.warms(self.steps))
         if score == 'index':

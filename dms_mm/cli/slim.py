@@ -113,6 +113,8 @@ def slim(argv: list[str] | None = None) -> None:
     if shape is None and (args.onnx or structure.changed):
         raise ValueError(f'{"--onnx" if args.onnx else "--edited"} needs --input-shape, as the config names none')
     preprocessor = cfg.model.get('data_preprocessor', cfg.get('data_preprocessor'))
+    if args.hf and not args.checkpoint:
+        raise ValueError('--hf needs --checkpoint: without one its files would hold weights that nobody trained')
     state = read_checkpoint(args.checkpoint) if args.checkpoint else None
     tried = shape if structure.changed else None
     if state is None:

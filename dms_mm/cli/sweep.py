@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
+import hashlib
 import json
 import os
 import os.path as osp
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,22 @@ retraining; or evaluate them with the weights that the search left, where it kep
 
 Takes every structure*.json in --search, those of `dms retarget` too; where the config starts from weights
 (`model.checkpoint`), each starts from its own slim*.pth beside it. Every budget has a folder of its own in the work
-dir, what is done is not done again, and an interrupted run goes on. Writes sweep.json, sweep.md (a table), sweep.png.
+dir, what is done is not done again, and an interrupted run goes on; a folder with a run of something else is refused.
+Writes sweep.json, sweep.md (a table), sweep.png.
 """
 NAMES = 'structure*.json'
+BEGUN = 'run.sha256'
+# Of a config, what is about where and how a run is started.
+ELSEWHERE = (
+    'work_dir',
+    'experiment_name',
+    'launcher',
+    'resume',
+    'load_from',
+    'model_wrapper_cfg',
+    'env_cfg',
+    'visualizer',
+)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -52,16 +68,19 @@ def sweep(argv: list[str] | None = None) -> None:
     folder = Path(args.search or osp.dirname(cfg.model.get('structure') or '') or '.')
     found = structures_in(folder, args.resource)
     runs = {name: run_config(cfg, args, name, path) for name, (path, _) in found.items()}
-    known = {name: _known(run, found[name][1]) for name, run in runs.items()}
+    marks = {name: _mark(run, args, found[name][1]) for name, run in runs.items()}
+    known = {name: _known(run, marks[name]) for name, run in runs.items()}
     prepare_launch(cfg)
     for name, run in runs.items():
         if known[name] is None:
             for key in ('model_wrapper_cfg', 'env_cfg'):  # what the launch has set
                 if cfg.get(key) is not None:
                     run[key] = cfg[key]
-            known[name] = _metrics(run, args, found[name][1])
+            known[name] = _metrics(run, args, marks[name])
     rows = [_row(name, found[name][1], known[name] or {}) for name in found]
-    metric = args.metric or next(iter(rows[0]['metrics']))
+    metric = args.metric or next(iter(rows[0]['metrics']), None)
+    if metric is None:
+        raise ValueError(f'the evaluation of {args.config} gave no number')
     if metric not in rows[0]['metrics']:
         raise unknown('metric', metric, rows[0]['metrics'])
     if is_main_process():
@@ -83,8 +102,7 @@ def structures_in(folder: Path, resource: str) -> dict[str, tuple[Path, Structur
     found.sort(key=lambda pair: -pair[1].resources[resource])
     named: dict[str, tuple[Path, Structure]] = {}
     for path, structure in found:
-        asked = path.stem.removeprefix('structure').strip('_')
-        name = asked or f'{structure.resources[resource] / structure.supernet[resource]:.2f}'
+        name = f'{structure.resources[resource] / structure.supernet[resource]:.2f}'
         named[name if name not in named else path.stem] = path, structure
     return named
 
@@ -103,21 +121,46 @@ def run_config(cfg: Config, args: argparse.Namespace, name: str, path: Path) -> 
     return run
 
 
-def _known(run: Config, structure: Structure) -> dict[str, float] | None:
-    """The metrics of a run that is done already, for this structure."""
-    path = osp.join(run.work_dir, 'result.json')
-    if not osp.exists(path):
+def _mark(run: Config, args: argparse.Namespace, structure: Structure) -> str:
+    """A digest of all that a run's result depends on: config, structure, weights, and whether it trains."""
+    content = {k: v for k, v in run.to_dict().items() if k not in ELSEWHERE}
+    model = {k: v for k, v in content['model'].items() if k not in ('structure', 'checkpoint')}
+    weights = run.model.get('checkpoint')
+    read = hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else ''
+    kept = {name: unit['keep'] for name, unit in structure.units.items()}
+    told = repr(
+        ({**content, 'model': model}, kept, structure.resources, read, args.evaluate, args.amp, args.auto_scale_lr)
+    )
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _known(run: Config, mark: str) -> dict[str, float] | None:
+    """The metrics of a run that is done already.
+
+    Raises:
+        ValueError: the run in this folder is another one.
+    """
+    begun, done = (osp.join(run.work_dir, name) for name in (BEGUN, 'result.json'))
+    if not osp.exists(begun):
         return None
-    with open(path) as file:
-        row = json.load(file)
-    metrics: dict[str, float] = row['metrics']
-    return metrics if row['resources'] == structure.resources and row['kept'] == _kept(structure) else None
+    if Path(begun).read_text() != mark:
+        raise ValueError(
+            f'{run.work_dir} has a run of another structure, config or kind: remove it, or give another --work-dir'
+        )
+    if not osp.exists(done):
+        return None
+    with open(done) as file:
+        metrics: dict[str, float] = json.load(file)
+    return metrics
 
 
-def _metrics(run: Config, args: argparse.Namespace, structure: Structure) -> dict[str, float]:
+def _metrics(run: Config, args: argparse.Namespace, mark: str) -> dict[str, float]:
+    if is_main_process():
+        os.makedirs(run.work_dir, exist_ok=True)
+        Path(run.work_dir, BEGUN).write_text(mark)
     if args.evaluate:
         runner = build_runner(run)
-        metrics = training(runner.test)
+        found = training(runner.test)
     else:
         from ..engine.checkpoint import latest_checkpoint
 
@@ -125,19 +168,20 @@ def _metrics(run: Config, args: argparse.Namespace, structure: Structure) -> dic
         prepare_training(run, argparse.Namespace(**vars(args), no_validate=False, resume=resume and 'auto'))
         runner = build_runner(run)
         training(runner.train)
-        metrics = training(runner.val)
-    metrics = {k: float(v) for k, v in metrics.items() if isinstance(v, (int, float))}
+        found = training(runner.val)
+    metrics = dict(_numbers(found))
     if is_main_process():
-        row = dict(resources=structure.resources, kept=_kept(structure), metrics=metrics)
         path = osp.join(run.work_dir, 'result.json')
         with open(f'{path}.tmp', 'w') as file:
-            json.dump(row, file)
+            json.dump(metrics, file)
         os.replace(f'{path}.tmp', path)
     return metrics
 
 
-def _kept(structure: Structure) -> dict[str, Any]:
-    return {name: unit['keep'] for name, unit in structure.units.items()}
+def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        with contextlib.suppress(TypeError, ValueError):  # words, or a number for each class
+            yield name, float(value)
 
 
 def _row(name: str, structure: Structure, metrics: dict[str, float]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ PROMPT = (
 )
 INPUT = '### Input:\n{input}\n\n'
 RESPONSE = '### Response:\n'
+NAMES = ('tokenizer', 'vocab', 'merges', 'special', 'added', 'spiece')  # of a tokenizer's files
+VERSION = '1'  # of how documents are packed
 
 
 @DATASETS.register_module()
@@ -60,9 +62,10 @@ class PackedText(Dataset):
         self.length, self.stride = int(length), int(length if stride is None else stride)
         if not 0 < self.stride <= self.length or self.length < 2:
             raise ValueError(f'length={length} must be at least 2, and stride={stride} from 1 to it')
-        texts, words = hashlib.sha256(), _digest_of(tokenizer)
+        # What packs them is a part of what they become.
+        texts, words = hashlib.sha256('\0'.join((VERSION, PROMPT, INPUT, RESPONSE)).encode()), _digest_of(tokenizer)
         for file in self.files:
-            texts.update(hashlib.sha256(_read(file)).digest())
+            texts.update(file.suffix.encode() + b'\0' + hashlib.sha256(_read(file)).digest())
         self.metainfo = dict(
             protocol=dict(length=self.length, stride=self.stride, data=texts.hexdigest()[:12], tokenizer=words[:12])
         )
@@ -109,7 +112,7 @@ def _read(file: Path) -> bytes:
 
 def _digest_of(folder: str) -> str:
     """SHA-256 of the files that make a tokenizer."""
-    files = sorted(p for p in Path(folder).glob('*') if p.name.startswith(('tokenizer', 'vocab', 'merges', 'special')))
+    files = sorted(p for p in Path(folder).glob('*') if p.name.startswith(NAMES))
     if not files:
         raise ValueError(f'{folder} is no folder of a tokenizer: it has no tokenizer.json')
     found = hashlib.sha256()
@@ -145,7 +148,7 @@ def _documents(file: Path) -> Iterator[tuple[str, str]]:
     if file.suffix not in ('.json', '.jsonl'):
         raise ValueError(f'{file}: texts are .txt, .md, .json or .jsonl')
     try:
-        entries = json.loads(text) if file.suffix == '.json' else [json.loads(x) for x in text.splitlines() if x]
+        entries = json.loads(text) if file.suffix == '.json' else [json.loads(x) for x in text.split('\n') if x.strip()]
     except ValueError as error:
         raise ValueError(f'{file} is no {file.suffix[1:]}: {error}') from error
     for number, entry in enumerate(entries):

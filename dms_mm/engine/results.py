@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 
 from ..algorithms.budget import Ending
 from ..algorithms.cost import Cost, count_samples
-from ..slimming import Structure
+from ..slimming import Structure, StructureError
 from ..space import SearchSpace
 from ..visualization import plot_widths, unit_table
 
@@ -81,10 +81,18 @@ def write_passed(runner: Any, space: SearchSpace, name: str, structure: Structur
 
 def write_missing(runner: Any, passed: Mapping[str, Structure]) -> None:
     """Structures that were passed before a run was resumed into this work directory from another one."""
-    for name, structure in passed.items():
+    for name, structure in passed.items() if is_main_process() else ():
         path = osp.join(runner.work_dir, f'structure_{name}.json')
-        if is_main_process() and not osp.exists(path):
-            structure.save(path)
+        try:
+            if Structure.load(path) == structure:
+                continue
+        except StructureError:
+            pass  # none, or no whole one
+        structure.save(path)
+        runner.logger.info(
+            f'wrote structure_{name}.json, which was passed before this run was resumed; slim_{name}.pth is in the '
+            'work directory of that time'
+        )
 
 
 def save_whole(value: Any, path: str) -> None:

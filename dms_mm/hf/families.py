@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 from typing import Any, NamedTuple
@@ -69,3 +70,20 @@ def register() -> None:
 def plain_type(config: Any) -> str:
     """The ``model_type`` of the plain architecture, of a configuration of either kind."""
     return config.model_type.removeprefix(PREFIX)
+
+
+def plain_config(config: Any) -> Any:
+    """A copy as one of the plain architecture, whose layers are all alike."""
+    if not config.model_type.startswith(PREFIX):
+        return copy.deepcopy(config)
+    copied = copy.deepcopy(config)
+    copied.per_layer_config = None
+    content = {k: v for k, v in copied.to_dict().items() if k not in ('model_type', 'per_layer_config')}
+    plain = AutoConfig.for_model(plain_type(config), **content)
+    plain._attn_implementation = config._attn_implementation
+    return plain
+
+
+def plain_class(model: type[PreTrainedModel]) -> type[PreTrainedModel]:
+    """The class of the plain architecture, of a class of either kind."""
+    return model.__bases__[0] if model.__module__ == __name__ else model  # type: ignore[return-value]

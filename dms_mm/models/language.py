@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.model import BaseModel
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -97,7 +98,10 @@ class CausalLM(BaseModel):
         ).view(len(tokens), -1)
         counts = (labels[:, 1:] != IGNORED).sum(1)
         if mode == 'loss':
-            return dict(loss=each.sum() / counts.sum().clamp_min(1))
+            # Processes and their rows may have different numbers of labels; each token counts alike.
+            number = counts.sum().float()
+            all_reduce(number, op='mean')
+            return dict(loss=each.sum() / number.clamp_min(1e-6))
         if mode != 'predict':
             raise ValueError(f'mode={mode!r} of CausalLM must be tensor, loss or predict')
         return [dict(nll=float(n), tokens=int(c)) for n, c in zip(each.double().sum(1), counts)]

@@ -37,6 +37,11 @@ class Grid(nn.Module):
         self.members = [alike[number] for number in numbers]
         self.leaders = [units[0] for units in alike.values()]
         self.ties = len(alike) < len(numbers)
+        # Summed by rows, in one order: adding by index has none on a GPU, and ranks must agree to the last digit.
+        widest = max(map(len, alike.values()), default=0)
+        rows = [units + [len(numbers)] * (widest - len(units)) for units in self.members]
+        self.register_buffer('rows', torch.tensor(rows, dtype=torch.long, device=tie.device), persistent=False)
+        self.rows: Tensor
         self.plain = not self.ties and bool((high == size).all()) and bool((step == 1).all())
         self._bounds = list(zip(low.tolist(), high.tolist(), step.tolist()))
 
@@ -44,8 +49,8 @@ class Grid(nn.Module):
         """(U,) values, each the mean over its tie."""
         if not self.ties:
             return values
-        sums = torch.zeros_like(values, requires_grad=False).index_add(0, self.tie, values)
-        return (sums / self.among.to(values.dtype)).index_select(0, self.tie)
+        sums = torch.cat([values, values.new_zeros(1)])[self.rows].sum(1)
+        return sums / self.among.to(values.dtype).index_select(0, self.tie)
 
     def nearest(self, counts: Tensor) -> Tensor:
         """(U,) long, the possible counts nearest to real ones (U,), the upper one of two; equal in a tie."""

@@ -96,6 +96,18 @@ def test_killed_and_resumed_all_structures_are_the_same(at):
     assert search.finalize() == second.finalize()
 
 
+def test_budgets_of_another_search_are_not_taken_for_its_own():
+    """A checkpoint of one list goes on by another: nothing of the old budgets is given a new name."""
+    space, search = searched()
+    train(space, search, 15)
+    assert list(search.passed) == ['0.60', '0.40']
+    again = dms_mm.Search(space, {'macs': [0.5, 0.4, 0.2]}, 20)
+    full = space.supernet['macs']
+    assert list(again.passed) == ['0.40']
+    train(space, again, 1)
+    assert all(s.resources['macs'] <= float(name) * full for name, s in again.passed.items())
+
+
 def test_two_resources_fall_together_or_are_refused():
     space, search = searched({'macs': [0.7, 0.4], 'params': [0.6, 0.3]}, 12)
     train(space, search, 12)

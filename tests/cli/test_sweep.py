@@ -90,12 +90,24 @@ def test_retarget_and_sweep(searched, tmp_path, capsys):
     assert all('accuracy/top1' in row['metrics'] for row in rows)
     assert (tmp_path / 'runs/sweep.png').read_bytes().startswith(b'\x89PNG')
     assert (tmp_path / 'runs/sweep.md').read_text().count('\n') == 6
-    # What is done is not done again: a config that could not run changes nothing.
-    assert sweep.main([*retrain, *short, 'experiment_name=again', 'train_cfg.max_iters=-1']) == 0
+    # What is done is not done again, and what is something else is not taken for it.
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / 'runs').rglob('*.pth')}
+    assert written and sweep.main([*retrain, *short, 'experiment_name=again']) == 0
     assert json.loads((tmp_path / 'runs/sweep.json').read_text()) == rows
+    assert written == {p: p.stat().st_mtime_ns for p in (tmp_path / 'runs').rglob('*.pth')}
+    for more in (['--cfg-options', *short[1:], 'optim_wrapper.optimizer.lr=0.3'], ['--evaluate', *short]):
+        assert sweep.main([*retrain, *more]) == 2
+        assert 'has a run of another structure, config or kind' in capsys.readouterr().err
     evaluate = [*retrain[:-1], str(tmp_path / 'kept'), '--evaluate', '--cfg-options', *DATA, 'experiment_name=kept']
     assert sweep.main(evaluate) == 0
     assert len(json.loads((tmp_path / 'kept/sweep.json').read_text())) == 4
+    # Another structure under the same name: its budget's run is not gone on with.
+    (tmp_path / 'structure_0.05.json').unlink()
+    assert uniform.main([
+        str(CONFIGS / 'search.py'), str(tmp_path / 'structure_0.05.json'), '--cfg-options', 'model.target.macs=0.05',
+        'model.space.verify=shapes',
+    ]) == 0  # fmt: skip
+    assert sweep.main([*retrain, *short]) == 2
 
 
 def test_wrong_arguments_are_named(searched, tmp_path, capsys):

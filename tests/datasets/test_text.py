@@ -70,6 +70,20 @@ def test_the_cache_knows_texts_and_tokenizer(tokenizer, tmp_path):
     assert other.metainfo['protocol']['tokenizer'] == protocol['tokenizer']
 
 
+def test_the_kind_of_a_file_is_a_part_of_what_it_says(tokenizer, tmp_path):
+    entries = json.dumps([dict(instruction='Say it.', input='', output='It.')] * 9, ensure_ascii=False)
+    for name in ('a.txt', 'a.json'):
+        (tmp_path / name).write_text(entries)
+    text, asked = (
+        PackedText(str(tmp_path / name), tokenizer, length=8, cache=str(tmp_path / 'cache'))
+        for name in ('a.txt', 'a.json')
+    )
+    assert text.judged.all() and not asked.judged.all()
+    assert text.metainfo['protocol']['data'] != asked.metainfo['protocol']['data']
+    (tmp_path / 'b.jsonl').write_text('{"text": "one\u2028line, and one more of it"}\n \n', encoding='utf-8')
+    assert len(PackedText(str(tmp_path / 'b.jsonl'), tokenizer, length=4)) > 1
+
+
 @pytest.mark.parametrize('case', ['missing', 'kind', 'entry', 'short', 'stride', 'tokenizer'])
 def test_errors_name_the_file(tokenizer, tmp_path, case):
     (tmp_path / 'a.txt').write_text('short')

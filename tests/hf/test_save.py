@@ -129,6 +129,25 @@ def test_what_no_configuration_says_is_refused(case, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_half_precision_hides_no_wrong_scale(tmp_path):
+    """Logits alone would not tell: rounding is as large."""
+    slim = slim_model('llama', lambda u, random: u.size // 2 if u.kind == 'head_dim' else u.size).bfloat16()
+    with pytest.raises(ValueError, match=r'scaling is 0\.35.*, there 0\.5'):
+        hf.save_slim(slim, tmp_path / 'slim')
+    whole = slim_model('llama', uneven, units={'*/head_dim': dict(ignore=True)}).bfloat16()
+    assert hf.save_slim(whole, tmp_path / 'whole').dtype == torch.bfloat16
+
+
+def test_what_was_read_is_slimmed_again(tmp_path):
+    once = hf.save_slim(slim_model('llama', uneven, units={'*/head_dim': dict(ignore=True)}), tmp_path / 'once').eval()
+    space = dms_mm.make_searchable(once, dict(input_ids=TOKENS, use_cache=False))
+    space.set_keep({'model.layers/depth': torch.tensor([False, True])})
+    twice = space.slim().eval()
+    again = hf.save_slim(twice, tmp_path / 'twice').eval()
+    # One layer is left, so that all are alike.
+    assert type(again) is transformers.LlamaForCausalLM and written(again) == written(twice)
+
+
 def test_other_models_are_refused(tmp_path):
     torch.manual_seed(0)
     config = transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=60)

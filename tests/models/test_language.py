@@ -74,6 +74,8 @@ def test_search_slim_and_perplexity(tmp_path, capsys):
     structure = Structure.load(tmp_path / 'search/structure.json')
     assert 0.59 < structure.resources['params'] / structure.supernet['params'] <= 0.6
     out = tmp_path / 'slim'
+    with pytest.raises(ValueError, match='--hf needs --checkpoint'):
+        slim([config, str(tmp_path / 'search/structure.json'), '--out', str(out), '--hf', str(tmp_path / 'hf')])
     slim([
         config, str(tmp_path / 'search/structure.json'), '--checkpoint', str(tmp_path / 'search/iter_20.pth'),
         '--out', str(out), '--hf', str(tmp_path / 'hf'),
