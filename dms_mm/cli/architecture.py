@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from ..models.detection import tensor_forward
 from ..models.hosts import import_scope
 from .common import load_config
 
@@ -91,4 +92,4 @@ def architecture_of(args: argparse.Namespace) -> Subject:
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     built = build_architecture(cfg.model.get('architecture', cfg.model))
     shape = tuple(args.input_shape or cfg.model.get('input_shape', (3, 224, 224)))
-    return Subject(built, shape, space_options(cfg.model.get('space')), tensor_mode, cfg)
+    return Subject(built, shape, space_options(cfg.model.get('space')), tensor_forward, cfg)

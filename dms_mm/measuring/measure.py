@@ -77,11 +77,11 @@ def measure(
     threads = threads or torch.get_num_threads()
     runner = make_backend(backend, device, batch, threads, clock)
     context = space.counters.context
-    operators = find_operators(context.trace, context.ownership, context.batch, backend).found
-    distinct = {o.digest: o for o in operators}
+    operators = find_operators(context.trace, context.ownership, context.batch, backend)
+    distinct = {o.digest: o for o in operators.found}
     table = Table(
         model=model or type(space.model).__name__, backend=backend, device=device, device_name=device_name(device),
-        batch=batch, threads=threads, clock=clock, versions=runner.versions(),
+        batch=batch, threads=threads, clock=clock, versions=runner.versions(), whole=operators.digest,
     )  # fmt: skip
     table = _resumed(table, distinct, Path(out))
     with torch.no_grad(), _steady(), Progress('measuring operators', len(distinct)) as progress:
@@ -109,6 +109,8 @@ def _resumed(table: Table, distinct: dict[str, Operator], out: Path) -> Table:
     foreign = [times.name for digest, times in before.operators.items() if digest not in distinct]
     if foreign:
         raise TableError(f'{out} has operators that this model has not, {foreign[0]} first; choose another --out')
+    if before.whole != table.whole:
+        raise TableError(f'{out} is of a model with other operators or other numbers of them; choose another --out')
     return before
 
 

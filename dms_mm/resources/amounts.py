@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-NUMBER = re.compile(r'\s*([-+]?(?:\d[\d_,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*')
+NUMBER = re.compile(r'\s*([-+]?(?:(?:\d{1,3}(?:[,_]\d{3})+|\d+)\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\S*)\s*')
 # What a resource is counted in -> its units. Letters mean what their case says: m is a thousandth, M a million.
 UNITS: dict[str, dict[str, float]] = {
     '': {'k': 1e3, 'K': 1e3, 'M': 1e6, 'G': 1e9, 'B': 1e9, 'T': 1e12},

@@ -15,6 +15,7 @@ from ..mutables import Ownership
 from ..registry import RESOURCES, build, nearest
 from ..topk import TopkBank
 from ..tracing import Trace
+from .amounts import UNITS
 from .products import Term
 from .resource import Resource
 from .terms import operator_terms, parameter_terms, state_terms
@@ -110,6 +111,8 @@ class Resources(dict[str, Resource]):
             resource = build(RESOURCES, self.specs[name], self.context, what='resource')
         if not isinstance(resource, Resource):
             raise ValueError(f'resource {name!r}: {type(resource).__name__} is no subclass of Resource')
+        if resource.unit not in UNITS:
+            raise ValueError(f'resource {name!r} has unit={resource.unit!r}; units are: {", ".join(map(repr, UNITS))}')
         _fix(resource)
         self[name] = resource.to(self.context.bank.ratio.device)
         return resource

@@ -20,7 +20,7 @@ from .ledger import Ledger, tensors_of
 from .named import names_of as named_by
 from .process import same_process
 from .recorder import Recorder
-from .running import Forward, call_forward, plain_outputs, record, run_fake
+from .running import Forward, call_forward, first_batch, plain_outputs, record, run_fake
 from .siblings import tie_unused
 from .state import State, empty
 
@@ -123,7 +123,7 @@ def _trace_mode(
 ) -> None:
     """Add one forward to a trace; a training forward that fails is noted and left out."""
     tracer = Tracer(result, record_costs=not training, known=known)
-    tracer.lives = Recorder({name for name, _ in model.named_parameters()}, training)
+    tracer.lives = Recorder({n for n, p in model.named_parameters() if p.requires_grad}, training, first_batch(inputs))
     try:
         outputs = run_fake(model, inputs, tracer, training, forward_fn, state)
     except TraceError:

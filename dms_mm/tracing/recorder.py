@@ -22,8 +22,9 @@ GIVEN, OTHER = -1, -2  # in place of a piece: an input of the model, and what is
 class Recorder:
     """Writes down one forward's :class:`Lifetimes`."""
 
-    def __init__(self, parameters: set[str], training: bool) -> None:
+    def __init__(self, parameters: set[str], training: bool, batch: int) -> None:
         self.found = Lifetimes(parameters)
+        self._batch = batch
         self._training = training  # what autograd would keep is asked for
         self._known: dict[int, int | str] = {}  # storage -> piece, parameter, GIVEN or OTHER
         self._refs: dict[int, Any] = {}
@@ -49,10 +50,11 @@ class Recorder:
                     place = reads[0]
                 else:
                     place = self._make(x, storage, module, told)
-                    self.found.pieces[place].varies = any(map(self._varies, reads))
+                    self.found.pieces[place].varies = any(map(self._varies, reads)) or self._of_batch(x, tensors)
                 self._hold(storage, place)
             piece = self._piece(place)
             if piece is not None:
+                piece.varies = piece.varies or (kind.writes and any(map(self._varies, reads)))
                 piece.learnt = piece.learnt or (True in learnt and x.is_floating_point())
                 if told and not piece.entries and tuple(x.shape) == piece.shape:
                     piece.entries = getattr(x, '_dms_axes', [])
@@ -103,6 +105,10 @@ class Recorder:
             place = name if isinstance(name, str) else other
             self._hold(storage, place)
         return place
+
+    def _of_batch(self, x: Any, tensors: Sequence[Any]) -> bool:
+        """Made of no tensor, with the samples as its first dimension."""
+        return not tensors and self._batch > 1 and x.ndim > 0 and x.shape[0] == self._batch
 
     def _varies(self, place: int | str) -> bool:
         piece = self._piece(place)

@@ -26,7 +26,8 @@ def line_of(program, axis):
 def table_of(space, cost=bilinear, backend='eager', **fields):
     """A table of a space's operators, each of which takes ``cost(program, point)``."""
     operators = {}
-    for operator in operators_of(space, backend).found:
+    whole = operators_of(space, backend)
+    for operator in whole.found:
         program = operator.program
         points = [line_of(program, axis) for axis in range(len(operator.coordinates))]
         seconds = [cost(program, point) for point in itertools.product(*points)]
@@ -35,6 +36,6 @@ def table_of(space, cost=bilinear, backend='eager', **fields):
         )
     given = dict(
         model='a model', backend=backend, device='cpu', device_name='a machine', batch=1, threads=1,
-        versions=dict(torch='2'), operators=operators, correction=Correction(),
+        versions=dict(torch='2'), whole=whole.digest, operators=operators, correction=Correction(),
     )  # fmt: skip
     return Table(**{**given, **fields})

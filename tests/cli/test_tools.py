@@ -162,7 +162,7 @@ def test_accumulation_ema_and_the_other_pipelines(searched, tmp_path):
         'custom_hooks.1.type=EMAHook',
         'train_cfg.val_interval=4',
     )
-    assert '; 4 steps, rule' in result.stdout + result.stderr
+    assert '4 steps, rule' in result.stdout + result.stderr
     assert Structure.load(tmp_path / 'acc/structure.json').resources['macs'] > 0
     # The architecture's own weights, as a plain pretraining would leave them.
     state = torch.load(folder / 'iter_24.pth', weights_only=True)['state_dict']

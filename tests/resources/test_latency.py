@@ -201,6 +201,37 @@ def test_a_search_meets_a_latency(rule, tmp_path):
     assert 0.99 * 0.5 * full <= found <= 0.5 * full and found == space.resources()['latency']
 
 
+@pytest.mark.parametrize('target', [{'latency': 0.6}, {'latency': 0.6, 'macs': 0.5}])
+def test_a_plateau_stops_no_search(target):
+    """Where the last channels cost nothing, nothing tells them apart, and nothing is divided by."""
+    space = searchable(verify='shapes')
+    space.add_resource(
+        'latency',
+        dict(type='Latency', table=table_of(space, lambda p, at: 1e-4 * min(sum(at) / sum(p.sizes or [1]), 0.5))),
+    )
+    search = dms_mm.Search(space, target, 20)
+    train(space, search, 20)
+    assert bool(space.bank.ratio.isfinite().all()) and bool(search.rule.seen.told()[0].isfinite().all())
+    assert all(search.finalize().resources[name] <= goal for name, goal in search.targets.items())
+
+
+def test_a_table_of_a_deeper_model_is_refused():
+    """It has all operators, but in other numbers: what whole models correct is not this one's."""
+
+    class Deep(nn.Module):
+        def __init__(self, depth):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(3, 8), *(nn.Linear(8, 8) for _ in range(depth)))
+
+        def forward(self, x):
+            return self.layers(x)
+
+    spaces = [dms_mm.make_searchable(Deep(depth), torch.zeros(2, 3), verify='shapes') for depth in (3, 5)]
+    assert {o.digest for o in operators_of(spaces[0]).found} <= {o.digest for o in operators_of(spaces[1]).found}
+    with pytest.raises(TableError, match='in other numbers'):
+        spaces[0].add_resource('latency', dict(type='Latency', table=table_of(spaces[1])))
+
+
 def test_a_config_names_the_table(tmp_path):
     register_all()
     config = dict(

@@ -101,6 +101,27 @@ def test_memory_grows_with_every_unit_and_with_the_batch():
     assert space.supernet['all'] == one['training'] + one['weights'] + 8 * parameters
 
 
+class Filled(nn.Module):
+    """Writes into a tensor that it makes for the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        out = torch.zeros(x.shape[0], 5, *x.shape[2:])
+        out[:, :4] = self.b(self.a(x))
+        return out + torch.ones(len(x), 1, 1, 1)
+
+
+def test_tensors_that_are_made_for_a_batch_grow_with_it():
+    space = dms_mm.make_searchable(Filled(), torch.zeros(2, 3, 16, 16), verify='shapes')
+    for batch in (1, 64):
+        space.add_resource(f'of {batch}', dict(type='ActivationBytes', batch=batch))
+    found = space.resources()
+    assert found['of 64'] == 64 * found['of 1'] > 64 * 5 * 256 * 4
+
+
 def test_gradients_of_a_peak_are_its_slopes():
     space = copy.deepcopy(_space('attention'))
     bank = space.bank

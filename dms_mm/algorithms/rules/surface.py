@@ -39,6 +39,10 @@ class Surface:
         self.group: Tensor | None = None
         self.share = self._share()
         weight = self.share * self.free
+        # On a plateau of the resource nothing that is free tells: all count alike.
+        flat = self._total(weight) <= 0
+        self.share = torch.where(flat, self.free.double(), self.share)
+        weight = torch.where(flat, self.free.double(), weight)
         self.weight = weight / self._total(weight).clamp_min(1e-12)
 
     @property
@@ -67,7 +71,8 @@ class Surface:
         """() or, for each unit the sum over its group, (U,)."""
         if self.group is None:
             return values.sum()
-        return values.new_zeros(len(self.goals)).index_add(0, self.group, values)[self.group]
+        # By a product: adding by index has no order on a GPU, and ranks must agree to the last digit.
+        return (self.group[:, None] == self.group).to(values.dtype) @ values
 
     def per_budget(self, task: Tensor) -> Tensor:
         """(U,) float64, ``d(task loss)/d(-theta)`` for each unit over its share: loss per nat of the resource."""

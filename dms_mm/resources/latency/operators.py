@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,12 @@ class Operators:
 
     found: list[Operator]
     launches: list[list[int]]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of which operators there are and how often, and of how many functions are called."""
+        content = [*sorted(operator.digest for operator in self.found), str(len(self.launches))]
+        return hashlib.sha256(' '.join(content).encode()).hexdigest()
 
 
 def find_operators(trace: Trace, ownership: Ownership, batch: int, backend: str) -> Operators:

@@ -135,6 +135,11 @@ def _check(table: Table, name: str, wanted: Mapping[str, Any]) -> None:
 
 
 def _check_operators(table: Table, name: str, operators: Operators, batch: int) -> None:
+    if table.whole != operators.digest and not any(o.digest not in table.operators for o in operators.found):
+        raise TableError(
+            f'{name} ({table.told()}) has all operators of this model, but was measured for another one, which has '
+            'them in other numbers, and whose correction would be wrong: measure this one with `dms measure`'
+        )
     missing = {o.digest: o for o in operators.found if o.digest not in table.operators}
     if missing:
         first = next(iter(missing.values()))

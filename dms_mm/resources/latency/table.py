@@ -91,6 +91,7 @@ class Table(_Strict):
         device: ``cpu`` or ``cuda``; ``device_name`` is what the machine says that it is.
         clock: ``cpu`` for the time of the process alone.
         versions: of what runs the model.
+        whole: digest of which operators the model has, and how often.
     """
 
     format: Literal['dms_mm.latency'] = 'dms_mm.latency'
@@ -103,6 +104,7 @@ class Table(_Strict):
     threads: Annotated[int, Field(ge=1)]
     clock: Literal['wall', 'cpu'] = 'wall'
     versions: dict[str, str]
+    whole: str
     operators: dict[str, OperatorTimes] = {}
     models: list[ModelTime] = []
     correction: Correction | None = None
