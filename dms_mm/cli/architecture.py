@@ -68,11 +68,6 @@ class Subject(NamedTuple):
     config: Config | None
 
 
-def tensor_mode(model: nn.Module, x: Tensor) -> Any:
-    """How MMEngine's models are called for their tensors."""
-    return model(x, mode='tensor')
-
-
 def plain_call(model: nn.Module, x: Tensor) -> Any:
     return model(x)
 
@@ -81,7 +76,7 @@ def architecture_of(args: argparse.Namespace) -> Subject:
     """What ``args.config`` names, for samples of ``args.input_shape`` where that is given."""
     if not osp.isfile(args.config):
         model, shape = build_by_name(args.config)
-        call = tensor_mode if args.config.startswith('mmpretrain/') else plain_call
+        call = tensor_forward if args.config.startswith('mmpretrain/') else plain_call
         return Subject(model, tuple(args.input_shape or shape), {}, call, None)
     from ..algorithms.dms import space_options
     from ..models.build import build_architecture

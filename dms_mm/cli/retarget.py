@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from ..compat import format_configs_once, prepare_mmpretrain
-from ..engine.results import save_whole
+from ..engine.results import save_weights
 from ..models.checkpoint import read_checkpoint
 from ..models.hosts import import_scope
 from ..registry import register_all
@@ -65,8 +65,7 @@ def retarget(argv: list[str] | None = None) -> None:
     structure = model.search.retarget(target)
     structure.save(args.out)
     if args.weights:
-        slim = model.space.slim(structure=structure).state_dict()
-        save_whole({k: v.cpu() for k, v in slim.items()}, args.weights)
+        save_weights(model.space.slim(structure=structure), args.weights)
     found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
     written = args.out + (f' and {args.weights}' if args.weights else '')
     print(f'{found}; written to {written} in {time.time() - begin:.1f} s')

@@ -20,7 +20,7 @@ from ..registry import unknown
 from ..slimming import Structure
 from ..visualization import plot_sweep, sweep_table
 from .common import add_common, build_runner, load_config, parser_of, prepare_launch, tool, training
-from .train import prepare_training
+from .train import add_switches, prepare_training
 
 HELP = """Retrain each structure that a search passed (target=dict(macs=[0.5, 0.3, 0.2])), by the config of one
 retraining; or evaluate them with the weights that the search left, where it kept those (pipeline 'p-').
@@ -55,8 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--evaluate', action='store_true', help='train nothing: evaluate the slim weights as they are')
     parser.add_argument('--metric', help='that the table and the picture show (default: the first of the evaluation)')
     parser.add_argument('--resource', default='macs', help='that the picture shows (default: macs)')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
+    add_switches(parser)
     return parser.parse_args(argv)
 
 

@@ -33,10 +33,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         const='auto',
         help='go on from a checkpoint; without a file, from the latest one in the work dir, if there is one',
     )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
+    add_switches(parser)
     return parser.parse_args(argv)
+
+
+def add_switches(parser: argparse.ArgumentParser) -> None:
+    """What every command that trains lets one switch on."""
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate to the batch size')
 
 
 def train(argv: list[str] | None = None) -> None:

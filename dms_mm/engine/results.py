@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
+from torch import nn
 
 from ..algorithms.budget import Ending
 from ..algorithms.cost import Cost, count_samples
@@ -53,7 +54,7 @@ def write_results(
         return
     folder = runner.work_dir
     structure.save(osp.join(folder, 'structure.json'))
-    save_whole({k: v.cpu() for k, v in space.slim().state_dict().items()}, osp.join(folder, 'slim.pth'))
+    save_weights(space.slim(), osp.join(folder, 'slim.pth'))
     with open(osp.join(folder, 'units.md'), 'w') as file:
         file.write(unit_table(structure) + (f'\n{ending}\n' if ending else ''))
     plot_widths(structure, osp.join(folder, 'widths.png'))
@@ -72,8 +73,7 @@ def write_passed(runner: Any, space: SearchSpace, name: str, structure: Structur
     passed, by the main process."""
     if not is_main_process():
         return
-    slim = space.slim(structure=structure).state_dict()
-    save_whole({k: v.cpu() for k, v in slim.items()}, osp.join(runner.work_dir, f'slim_{name}.pth'))
+    save_weights(space.slim(structure=structure), osp.join(runner.work_dir, f'slim_{name}.pth'))
     structure.save(osp.join(runner.work_dir, f'structure_{name}.json'))
     found = ', '.join(f'{k} {v:,} of {structure.supernet[k]:,}' for k, v in structure.resources.items())
     runner.logger.info(f'passed the budget of {name}: {found}; written to structure_{name}.json and slim_{name}.pth')
@@ -93,6 +93,11 @@ def write_missing(runner: Any, passed: Mapping[str, Structure]) -> None:
             f'wrote structure_{name}.json, which was passed before this run was resumed; slim_{name}.pth is in the '
             'work directory of that time'
         )
+
+
+def save_weights(model: nn.Module, path: str) -> None:
+    """A plain state_dict on the CPU."""
+    save_whole({k: v.cpu() for k, v in model.state_dict().items()}, path)
 
 
 def save_whole(value: Any, path: str) -> None:

@@ -74,9 +74,9 @@ def plain_type(config: Any) -> str:
 
 def plain_config(config: Any) -> Any:
     """A copy as one of the plain architecture, whose layers are all alike."""
-    if not config.model_type.startswith(PREFIX):
-        return copy.deepcopy(config)
     copied = copy.deepcopy(config)
+    if not config.model_type.startswith(PREFIX):
+        return copied
     copied.per_layer_config = None
     content = {k: v for k, v in copied.to_dict().items() if k not in ('model_type', 'per_layer_config')}
     plain = AutoConfig.for_model(plain_type(config), **content)

@@ -158,7 +158,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _suspects(model: PreTrainedModel, read: PreTrainedModel) -> str:
-    """Numbers and unsaved buffers that differ in the first layer, or outside of all."""
+    """The first three numbers and unsaved buffers that differ between modules of one name."""
     old, new = dict(model.named_modules()), dict(read.named_modules())
     found = []
     for name in sorted(old.keys() & new.keys()):

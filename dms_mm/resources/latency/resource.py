@@ -135,11 +135,6 @@ def _check(table: Table, name: str, wanted: Mapping[str, Any]) -> None:
 
 
 def _check_operators(table: Table, name: str, operators: Operators, batch: int) -> None:
-    if table.whole != operators.digest and not any(o.digest not in table.operators for o in operators.found):
-        raise TableError(
-            f'{name} ({table.told()}) has all operators of this model, but was measured for another one, which has '
-            'them in other numbers, and whose correction would be wrong: measure this one with `dms measure`'
-        )
     missing = {o.digest: o for o in operators.found if o.digest not in table.operators}
     if missing:
         first = next(iter(missing.values()))
@@ -148,4 +143,9 @@ def _check_operators(table: Table, name: str, operators: Operators, batch: int) 
             f'of this model, {first.program.told()} in {first.module!r} is the first: it was measured for another '
             'model, another input or by another release; measure this one with `dms measure`'
             + (' (and trace it with two samples or more)' if batch == 1 else '')
+        )
+    if table.whole != operators.digest:
+        raise TableError(
+            f'{name} ({table.told()}) has all operators of this model, but was measured for another one, which has '
+            'them in other numbers, and whose correction would be wrong: measure this one with `dms measure`'
         )
