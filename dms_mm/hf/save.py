@@ -125,7 +125,8 @@ def _fill(new: PreTrainedModel, state: dict[str, torch.Tensor], model: PreTraine
         have, want = (tuple(x[name].shape) if name in x else None for x in (state, expected))
         if have != want:
             raise ValueError(f'{name} of the slim model is {have}, where a configuration of transformers makes {want}')
-    new.load_state_dict({name: x.detach().clone() for name, x in state.items()}, assign=True)
+    # What is written shares the weights of the slim model: a copy would need their memory again.
+    new.load_state_dict(state, assign=True)
     new.tie_weights()
     new.train(model.training)
     new.generation_config = copy.deepcopy(model.generation_config)
